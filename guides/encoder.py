@@ -1,0 +1,85 @@
+"""The amortized posterior q(z | x) = softmax(network(x) / T), as a Pyro program."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pyro
+import torch
+from pyro.distributions import Categorical
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from pyro_vmonf._checks import check_count, check_positive
+
+__all__ = ["SoftmaxEncoder", "clamp", "mlp"]
+
+
+def mlp(in_features: int, out_features: int, hidden_features: Sequence[int] = (16,)) -> nn.Sequential:
+    """A multilayer perceptron with ReLUs between its layers: ``(N, in)`` → ``(N, out)``.
+
+    Raises:
+        ValueError: if a width is below 1.
+    """
+    widths = [check_count("features", w) for w in (in_features, *hidden_features, out_features)]
+    layers: list[nn.Module] = []
+    for i, o in pairwise(widths):
+        layers += [nn.Linear(i, o), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class SoftmaxEncoder(PyroModule):
+    """The guide of a mixture: q(z | x) = softmax(network(x) / T), a point mass where a label is given.
+
+    A high temperature T makes q even, so that early in training every component learns from all points; the fit
+    lowers it to 1. Reference: Pires and Figueiredo, 2020 (arXiv:2009.00585), section 3.2.
+
+    Args:
+        network: maps x ``(N, *event)`` to K logits ``(N, K)``.
+        n_components: K.
+        temperature: T at the start.
+
+    Raises:
+        ValueError: if K < 1 or T is not positive.
+    """
+
+    temperature: Tensor
+
+    def __init__(self, network: nn.Module, n_components: int, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.network = network
+        self.n_components = check_count("n_components", n_components)
+        self.register_buffer("temperature", torch.tensor(check_positive("temperature", temperature)))
+
+    def forward(self, x: Tensor, y: Tensor | None = None, size: int | None = None) -> Tensor:
+        """The program: samples z for a batch x, with the arguments of the model's (see ``FlowMixture``)."""
+        with pyro.plate("data", size or len(x), subsample=torch.arange(len(x), device=x.device)):
+            logits = clamp(self.logits(x), y)
+            z: Tensor = pyro.sample("z", Categorical(logits=logits), infer={"enumerate": "parallel"})
+        return z
+
+    def logits(self, x: Tensor) -> Tensor:
+        """log q(z = k | x) without labels: x ``(N, *event)`` → ``(N, K)``.
+
+        Raises:
+            ValueError: if the network's output is not ``(N, K)``.
+        """
+        scores: Tensor = self.network(x)
+        if scores.shape != (len(x), self.n_components):
+            raise ValueError(
+                f"network: expected an output of shape ({len(x)}, {self.n_components}), got {tuple(scores.shape)}"
+            )
+        return (scores / self.temperature).log_softmax(-1)
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """q(z = k | x) without labels: x ``(N, *event)`` → ``(N, K)``."""
+        return self.logits(x).exp()
+
+
+def clamp(logits: Tensor, y: Tensor | None) -> Tensor:
+    """Logits ``(N, K)`` with those of labelled points replaced by a point mass on the label; −1 in y: unlabelled."""
+    if y is None:
+        return logits
+    classes = torch.arange(logits.shape[-1], device=y.device)
+    excluded = (y >= 0).unsqueeze(-1) & (y.unsqueeze(-1) != classes)
+    return torch.where((y >= 0).unsqueeze(-1), torch.zeros_like(logits).masked_fill(excluded, -math.inf), logits)

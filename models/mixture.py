@@ -1,0 +1,93 @@
+"""The generative model p(x, z) = π_z p_z(x), as a Pyro program."""
+
+import math
+from collections.abc import Sequence
+
+import pyro
+import torch
+from pyro.distributions import Categorical
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from pyro_vmonf._checks import check_count
+from pyro_vmonf.components.base import Components
+from pyro_vmonf.models.weights import as_weights
+
+__all__ = ["FlowMixture"]
+
+
+class FlowMixture(PyroModule):
+    r"""A mixture whose components are normalizing flows::
+
+        π ~ weights;  for n in plate("data", size):  z_n ~ Categorical(π);  [y_n ~ δ(z_n), obs];  x_n ~ p(x | z_n), obs
+
+    z is enumerable: with a guide that enumerates z the loss of ``TraceEnum_ELBO`` is the exact K-sum ELBO
+    Σ_z q(z|x) [log p(x|z) + log p(z) − log q(z|x)]; with a guide that leaves z out it is −log p(x).
+    Reference: Pires and Figueiredo, 2020 (arXiv:2009.00585), section 3.
+
+    Args:
+        components: p(x | z).
+        weights: ``"uniform"``, ``"learned"``, K numbers, or a module that returns log π ``(K,)`` and may itself
+            sample π.
+    """
+
+    def __init__(
+        self, components: Components, weights: "str | Tensor | Sequence[float] | nn.Module" = "uniform"
+    ) -> None:
+        super().__init__()
+        if not isinstance(components, Components):
+            raise TypeError(f"components: expected Components, got {type(components).__name__}")
+        self.components = components
+        self.weights = as_weights(weights, components.n_components)
+
+    @property
+    def n_components(self) -> int:
+        """K."""
+        return self.components.n_components
+
+    def forward(self, x: Tensor | None = None, y: Tensor | None = None, size: int | None = None) -> Tensor:
+        """The program.
+
+        Args:
+            x: a batch ``(N, *event)``; None to sample ``size`` points (1 if not given).
+            y: labels ``(N,)``, −1 where unlabelled; observed, they fix z.
+            size: number of points in the whole data set, by which the plate scales the batch; N if not given.
+
+        Returns:
+            x.
+        """
+        log_weights = self.weights()
+        with self.plate(x, size):
+            z = pyro.sample("z", Categorical(logits=log_weights), infer={"enumerate": "parallel"})
+            if y is not None:
+                pyro.sample("y", Categorical(logits=certain(z, self.n_components)).mask(y >= 0), obs=y.clamp(min=0))
+            value: Tensor = pyro.sample("x", self.components.given(z), obs=x)
+        return value
+
+    def plate(self, x: Tensor | None, size: int | None) -> pyro.plate:
+        """The plate over the data: the batch x stands for ``size`` points."""
+        if x is None:
+            return pyro.plate("data", check_count("size", 1 if size is None else size))
+        if size is not None and size < len(x):
+            raise ValueError(f"size: expected at least the {len(x)} points of the batch, got {size}")
+        return pyro.plate("data", size or len(x), subsample=torch.arange(len(x), device=x.device))
+
+    def log_joint(self, x: Tensor) -> Tensor:
+        """log p(x, z = k) in nats: x ``(*batch, *event)`` → ``(K, *batch)``."""
+        table = self.components.log_prob(x)
+        log_weights: Tensor = self.weights()
+        return table + log_weights.reshape(-1, *[1] * (table.dim() - 1))
+
+    def evidence(self, x: Tensor) -> Tensor:
+        """log p(x) = logsumexp_k [log π_k + log p_k(x)] in nats: x ``(*batch, *event)`` → ``(*batch)``."""
+        return self.log_joint(x).logsumexp(0)
+
+    def responsibilities(self, x: Tensor) -> Tensor:
+        """p(z = k | x), exactly: x ``(*batch, *event)`` → ``(*batch, K)``."""
+        return self.log_joint(x).softmax(0).movedim(0, -1)
+
+
+def certain(z: Tensor, n_components: int) -> Tensor:
+    """Logits of the distribution that is z for sure: 0 there, −∞ elsewhere; z ``(*batch)`` → ``(*batch, K)``."""
+    elsewhere = z.unsqueeze(-1) != torch.arange(n_components, device=z.device)
+    return torch.zeros(elsewhere.shape, device=z.device).masked_fill(elsewhere, -math.inf)

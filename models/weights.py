@@ -1,0 +1,75 @@
+"""The mixture's weights π: uniform, given, or learned."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vmonf._checks import check_count
+
+__all__ = ["FixedWeights", "LearnedWeights", "UniformWeights", "as_weights"]
+
+
+class FixedWeights(nn.Module):
+    """Given weights.
+
+    Args:
+        probabilities: K positive numbers that sum to 1.
+
+    Raises:
+        ValueError: if they are not positive or do not sum to 1 (within 1e-4).
+    """
+
+    log_weights: Tensor
+
+    def __init__(self, probabilities: Tensor | Sequence[float]) -> None:
+        super().__init__()
+        given = torch.as_tensor(probabilities, dtype=torch.float64)
+        if given.dim() != 1 or not bool((given > 0).all()) or abs(float(given.sum()) - 1) > 1e-4:
+            raise ValueError(f"weights: expected positive numbers that sum to 1, got {given.tolist()}")
+        self.register_buffer("log_weights", (given / given.sum()).log().to(torch.get_default_dtype()))
+
+    def forward(self) -> Tensor:
+        """log π ``(K,)``."""
+        return self.log_weights
+
+
+class UniformWeights(FixedWeights):
+    """``π_k = 1/K``.
+
+    Args:
+        n_components: K.
+    """
+
+    def __init__(self, n_components: int) -> None:
+        super().__init__([1 / check_count("n_components", n_components)] * n_components)
+
+
+class LearnedWeights(nn.Module):
+    """``π = softmax(logits)``, the logits trained with the flows; uniform at the start.
+
+    Args:
+        n_components: K.
+    """
+
+    def __init__(self, n_components: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(check_count("n_components", n_components)))
+
+    def forward(self) -> Tensor:
+        """log π ``(K,)``."""
+        return self.logits.log_softmax(-1)
+
+
+def as_weights(weights: "str | Tensor | Sequence[float] | nn.Module", n_components: int) -> nn.Module:
+    """``"uniform"``, ``"learned"``, K numbers, or a module that returns log π, as such a module."""
+    if isinstance(weights, nn.Module):
+        return weights
+    if isinstance(weights, str):
+        named: dict[str, type[nn.Module]] = {"uniform": UniformWeights, "learned": LearnedWeights}
+        if weights not in named:
+            raise ValueError(f"weights: expected one of {sorted(named)}, numbers or a module, got {weights!r}")
+        return named[weights](n_components)
+    if len(weights) != n_components:
+        raise ValueError(f"weights: expected {n_components} numbers, one for each component, got {len(weights)}")
+    return FixedWeights(weights)

@@ -1,0 +1,1 @@
+"""Variational mixtures of normalizing flows, on Pyro."""

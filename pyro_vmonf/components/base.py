@@ -1,0 +1,111 @@
+"""The seam: what a mixture, a guide, a fit or a metric may know of p(x | z)."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Size, Tensor, nn
+from torch.distributions import constraints
+
+from pyro_vmonf._checks import check_events
+from pyro_vmonf.transforms.stacking import clear_caches
+
+__all__ = ["Components", "Given"]
+
+
+class Components(nn.Module, ABC):
+    """p(x | z) for all K components at once.
+
+    A subclass sets :attr:`n_components` and :attr:`event_shape` and gives :meth:`table` and :meth:`component`.
+    """
+
+    n_components: int
+    event_shape: Size
+
+    @abstractmethod
+    def table(self, x: Tensor) -> Tensor:
+        """log p(x_n | z = k) in nats: x ``(N, *event)`` → ``(K, N)``, every component evaluated once."""
+
+    @abstractmethod
+    def component(self, k: int) -> torch.distributions.Distribution:
+        """The k-th flow alone, as a distribution with ``event_shape`` and an empty ``batch_shape``.
+
+        It shares the tensors of the whole, and is to be asked for again after the parameters have changed.
+        """
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x | z = k) in nats: x ``(*batch, *event)`` → ``(K, *batch)``.
+
+        Raises:
+            TypeError: if x is not a floating-point tensor.
+            ValueError: if its trailing shape is not ``event_shape``.
+        """
+        check_events("x", x, self.event_shape)
+        batch = x.shape[: x.dim() - len(self.event_shape)]
+        clear_caches(self)
+        table = self.table(x.reshape(-1, *self.event_shape))
+        clear_caches(self)
+        return table.reshape(self.n_components, *batch)
+
+    @torch.no_grad()
+    def sample(self, z: Tensor) -> Tensor:
+        """One x for each z: ``(*batch)`` integers → ``(*batch, *event)``; component k draws only where z is k.
+
+        Raises:
+            TypeError: if z does not hold integers.
+            ValueError: if one is outside 0 … K − 1.
+        """
+        flat = self._checked(z).reshape(-1)
+        x: Tensor | None = None
+        for k in flat.unique().tolist():
+            rows = (flat == k).nonzero().squeeze(-1)
+            drawn = self.component(k).sample(Size([len(rows)]))
+            x = drawn.new_empty(len(flat), *self.event_shape) if x is None else x
+            x[rows] = drawn
+        if x is None:
+            x = torch.empty(0, *self.event_shape, device=z.device)
+        return x.reshape(*z.shape, *self.event_shape)
+
+    def given(self, z: Tensor) -> "Given":
+        """p(x | z) as a Pyro distribution, for ``pyro.sample("x", components.given(z), obs=x)``; z may be enumerated."""
+        return Given(self, z)
+
+    def _checked(self, z: Tensor) -> Tensor:
+        if z.is_floating_point() or z.is_complex() or z.dtype == torch.bool:
+            raise TypeError(f"z: expected integers, got {z.dtype}")
+        if z.numel() and not 0 <= int(z.min()) <= int(z.max()) < self.n_components:
+            raise ValueError(
+                f"z: expected values from 0 to {self.n_components - 1}, got {int(z.min())} to {int(z.max())}"
+            )
+        return z.long()
+
+
+class Given(TorchDistribution):
+    """p(x | z): batch shape that of z, event shape that of one x. Made by :meth:`Components.given`.
+
+    ``log_prob`` fills the ``(K, N)`` table once and indexes it by z, so an enumerated z costs no more than K flows.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  (torch declares it so)
+
+    def __init__(self, components: Components, z: Tensor) -> None:
+        self.components = components
+        self.z = z
+        super().__init__(z.shape, components.event_shape, validate_args=False)
+
+    @constraints.dependent_property
+    def support(self) -> constraints.Constraint:
+        return constraints.independent(constraints.real, len(self.event_shape))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "Given":
+        return Given(self.components, self.z.expand(batch_shape))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return self.components.sample(self.z.expand(Size(sample_shape) + self.batch_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        table = self.components.log_prob(value)
+        batch = table.shape[1:]
+        places = torch.meshgrid(*(torch.arange(n, device=table.device) for n in batch), indexing="ij")
+        return table[(self.z, *places)]

@@ -1,0 +1,76 @@
+"""A fit's state on disk, written whole, read without executing anything."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from pyro_vmonf._files import write_whole
+from pyro_vmonf.inference.history import Row
+
+__all__ = ["State", "load", "restore", "save", "snapshot"]
+
+
+@dataclass
+class State:
+    """All that the rest of a fit depends on, at the end of an epoch.
+
+    Attributes:
+        epoch: epochs done.
+        model, guide, optimizer: their state dicts.
+        random: the random generators' states, by device.
+        rows: the history.
+        settings: what must be the same when the fit goes on.
+    """
+
+    epoch: int
+    model: dict[str, Any]
+    guide: dict[str, Any]
+    optimizer: dict[str, Any]
+    random: dict[str, Any]
+    rows: list[Row]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def snapshot(
+    epoch: int, model: nn.Module, guide: nn.Module, optimizer: Optimizer, rows: list[Row], settings: dict[str, Any]
+) -> State:
+    """The state of a fit now."""
+    random = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        random["cuda"] = torch.cuda.get_rng_state_all()
+    return State(epoch, model.state_dict(), guide.state_dict(), optimizer.state_dict(), random, rows, settings)
+
+
+def restore(state: State, model: nn.Module, guide: nn.Module, optimizer: Optimizer) -> None:
+    """Puts a fit back into ``state``."""
+    model.load_state_dict(state.model)
+    guide.load_state_dict(state.guide)
+    optimizer.load_state_dict(state.optimizer)
+    torch.set_rng_state(state.random["cpu"])
+    if "cuda" in state.random and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state.random["cuda"])
+
+
+def save(path: Path, state: State) -> None:
+    """Writes ``state`` to a temporary file and renames it to ``path``."""
+    write_whole(path, lambda file: torch.save(vars(state), file))
+
+
+def load(path: Path, settings: dict[str, Any]) -> State:
+    """Reads a state; ``weights_only``, so that the file cannot run code.
+
+    Raises:
+        ValueError: if it was written by a fit with other settings or other data, naming the first that differs.
+    """
+    state = State(**torch.load(path, map_location="cpu", weights_only=True))
+    for name, value in settings.items():
+        if state.settings.get(name) != value:
+            raise ValueError(
+                f"checkpoint: {str(path)!r} was written with {name} = {state.settings.get(name)!r}, "
+                f"this fit has {value!r}; use the same settings or another file"
+            )
+    return state

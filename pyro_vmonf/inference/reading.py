@@ -1,0 +1,75 @@
+"""Reading a fitted pair: exact posterior, encoder, evidence, ELBO and the gap between them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyro_vmonf._checks import check_count, check_events
+from pyro_vmonf.guides.encoder import SoftmaxEncoder
+from pyro_vmonf.models.mixture import FlowMixture
+
+__all__ = ["Reading", "read"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What model and guide say of N points; all in nats per observation.
+
+    Attributes:
+        log_joint: log p(x, z = k), ``(N, K)``.
+        log_encoder: log q(z = k | x), ``(N, K)``.
+    """
+
+    log_joint: Tensor
+    log_encoder: Tensor
+
+    @property
+    def evidence(self) -> Tensor:
+        """log p(x) = logsumexp_k log p(x, z = k), ``(N,)``."""
+        return self.log_joint.logsumexp(-1)
+
+    @property
+    def responsibilities(self) -> Tensor:
+        """The exact posterior p(z = k | x), ``(N, K)``."""
+        return self.log_joint.softmax(-1)
+
+    @property
+    def encoder(self) -> Tensor:
+        """The encoder's probabilities q(z = k | x), ``(N, K)``."""
+        return self.log_encoder.exp()
+
+    @property
+    def elbo(self) -> Tensor:
+        """Σ_k q(k|x) [log p(x, k) − log q(k|x)], ``(N,)``."""
+        q = self.encoder
+        # A component without probability adds nothing, whatever it says of x.
+        return torch.where(q > 0, q * (self.log_joint - self.log_encoder), q.new_zeros(())).sum(-1)
+
+    @property
+    def inference_gap(self) -> Tensor:
+        """log p(x) − ELBO(x) = KL(q(z|x) ‖ p(z|x)) ≥ 0, ``(N,)``."""
+        return self.evidence - self.elbo
+
+
+@torch.no_grad()
+def read(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, *, batch_size: int = 1024) -> Reading:
+    """Reads x ``(N, *event)`` in evaluation mode, ``batch_size`` points at a time, on the model's device.
+
+    Raises:
+        TypeError: if x is not a floating-point tensor.
+        ValueError: if it has the wrong shape, or ``batch_size`` is below 1.
+    """
+    check_events("x", x, model.components.event_shape)
+    check_count("batch_size", batch_size)
+    modes = model.training, guide.training
+    model.eval()
+    guide.eval()
+    device = guide.temperature.device
+    pairs = []
+    for batch in x.split(batch_size):
+        here = batch.to(device)
+        pairs.append((model.log_joint(here).T, guide.logits(here)))
+    model.train(modes[0])
+    guide.train(modes[1])
+    return Reading(torch.cat([joint for joint, _ in pairs]), torch.cat([encoder for _, encoder in pairs]))

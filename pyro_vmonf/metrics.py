@@ -1,0 +1,61 @@
+"""How well clusters agree with classes; arrays or tensors in, numbers out."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+__all__ = ["accuracy", "adjusted_rand", "contingency", "matching", "mutual_information"]
+
+Table = npt.NDArray[np.float64]
+
+
+def contingency(y: Any, z: Any, *, normalized: bool = False) -> Table:
+    """How many points of class i are in cluster j: labels y, z ``(N,)``, integers from 0 → ``(classes, clusters)``.
+
+    Args:
+        y: classes.
+        z: clusters.
+        normalized: divide each row by its sum, as in the thesis's Table 5.1; an empty row stays 0.
+
+    Raises:
+        ValueError: if y and z are empty, differ in length, or hold other than integers from 0.
+    """
+    classes, clusters = labels("y", y), labels("z", z)
+    if classes.shape != clusters.shape:
+        raise ValueError(f"z: expected {len(classes)} labels, as many as y has, got {len(clusters)}")
+    table = np.zeros((classes.max() + 1, clusters.max() + 1))
+    np.add.at(table, (classes, clusters), 1)
+    return table / np.maximum(table.sum(1, keepdims=True), 1) if normalized else table
+
+
+def matching(y: Any, z: Any) -> dict[int, int]:
+    """The one-to-one assignment of clusters to classes with the greatest agreement: cluster → class."""
+    classes, clusters = linear_sum_assignment(-contingency(y, z))
+    return {int(cluster): int(label) for label, cluster in zip(classes, clusters, strict=True)}
+
+
+def accuracy(y: Any, z: Any) -> float:
+    """The share of points whose cluster is matched to their class, under the best one-to-one matching."""
+    table = contingency(y, z)
+    return float(table[linear_sum_assignment(-table)].sum() / table.sum())
+
+
+def mutual_information(y: Any, z: Any) -> float:
+    """Normalized mutual information (scikit-learn's, arithmetic mean): 0 … 1."""
+    return float(normalized_mutual_info_score(labels("y", y), labels("z", z)))
+
+
+def adjusted_rand(y: Any, z: Any) -> float:
+    """Adjusted Rand index (scikit-learn's): 0 on average for random clusters, 1 for perfect ones."""
+    return float(adjusted_rand_score(labels("y", y), labels("z", z)))
+
+
+def labels(name: str, values: Any) -> npt.NDArray[np.int64]:
+    """``values`` as an integer array ``(N,)``, N ≥ 1, none negative."""
+    array = np.asarray(values)
+    if array.ndim != 1 or not array.size or not np.issubdtype(array.dtype, np.integer) or array.min() < 0:
+        raise ValueError(f"{name}: expected integers from 0, shape (N,) with N ≥ 1, got {array.dtype} {array.shape}")
+    return array.astype(np.int64)

@@ -1,0 +1,124 @@
+"""Pictures: tensors in, matplotlib figures out. None of them touches pyplot's global state."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+__all__ = ["assignments", "contingency", "history", "image_rows"]
+
+
+def colours(k: int) -> list[Any]:
+    """k colours that tell components apart."""
+    return [colormaps["tab10" if k <= 10 else "tab20"](i % 20) for i in range(k)]
+
+
+def assignments(
+    panels: Sequence[tuple[str, Tensor, Tensor]],
+    choose: Callable[[Tensor], Tensor],
+    n_components: int,
+    marked: Tensor | None = None,
+) -> Figure:
+    """Two-dimensional points coloured by component, over the regions where ``choose`` picks each component.
+
+    Args:
+        panels: a title, points ``(N, 2)`` and their components ``(N,)`` each.
+        choose: maps points ``(N, 2)`` to components ``(N,)``; draws the regions.
+        n_components: K.
+        marked: points ``(N, 2)`` to mark with crosses in the first panel, such as the labelled ones.
+    """
+    figure = Figure(figsize=(4.6 * len(panels), 4.4), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(panels), sharex=True, sharey=True))
+    first = panels[0][1]
+    middle, reach = (first.amax(0) + first.amin(0)) / 2, 0.6 * float((first.amax(0) - first.amin(0)).max())
+    palette = colours(n_components)
+    for ax, (title, points, components) in zip(axes, panels, strict=True):
+        draw_regions(ax, choose, middle.tolist(), reach, palette)
+        ax.scatter(*points.T.numpy(), c=[palette[k] for k in components.tolist()], s=4, linewidths=0)
+        ax.set_title(title, fontsize=10)
+        ax.set_aspect("equal")
+    if marked is not None:
+        axes[0].scatter(*marked.T.numpy(), c="black", marker="x", s=24, linewidths=1)
+    axes[0].set_xlim(float(middle[0]) - reach, float(middle[0]) + reach)
+    axes[0].set_ylim(float(middle[1]) - reach, float(middle[1]) + reach)
+    return figure
+
+
+def draw_regions(
+    ax: Axes, choose: Callable[[Tensor], Tensor], middle: list[float], reach: float, palette: list[Any], side: int = 300
+) -> None:
+    """Shades the plane by the component that ``choose`` picks."""
+    across = torch.linspace(middle[0] - reach, middle[0] + reach, side)
+    up = torch.linspace(middle[1] - reach, middle[1] + reach, side)
+    grid = torch.cartesian_prod(up, across).flip(-1)
+    ax.imshow(
+        choose(grid).reshape(side, side).numpy(),
+        extent=(float(across[0]), float(across[-1]), float(up[0]), float(up[-1])),
+        origin="lower",
+        cmap=ListedColormap(palette),
+        vmin=-0.5,
+        vmax=len(palette) - 0.5,
+        alpha=0.2,
+        interpolation="nearest",
+    )
+
+
+def image_rows(images: Tensor, title: str) -> Figure:
+    """Grey images ``(K, n, height, width)`` with values 0 … 1, one row for each component."""
+    rows, columns, height, width = images.shape
+    sheet = torch.ones(rows, columns, height + 1, width + 1)
+    sheet[..., :height, :width] = 1 - images
+    whole = sheet.permute(0, 2, 1, 3).reshape(rows * (height + 1), columns * (width + 1))
+    figure = Figure(figsize=(0.62 * columns + 0.6, 0.62 * rows + 0.4), layout="constrained")
+    ax = figure.subplots()
+    ax.imshow(whole.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.set_yticks([(k + 0.5) * (height + 1) for k in range(rows)], [str(k) for k in range(rows)])
+    ax.set_xticks([])
+    ax.set_ylabel("component")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_title(title, fontsize=10)
+    return figure
+
+
+def history(columns: dict[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
+    """Curves over the epochs, in nats per observation: name → (epochs, values); a temperature gets its own axis."""
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    ax = figure.subplots()
+    for name, (epochs, values) in columns.items():
+        if name != "temperature" and values:
+            ax.plot(epochs, values, label=name.replace("_", " "))
+    # The first epochs are far below the rest and would flatten it.
+    settled = [v for name, (_, values) in columns.items() if name != "temperature" for v in values[len(values) // 20 :]]
+    if settled:
+        margin = 0.05 * (max(settled) - min(settled)) + 1e-9
+        ax.set_ylim(min(settled) - margin, max(settled) + margin)
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("nats per observation")
+    ax.legend(loc="lower right", fontsize=8)
+    if columns.get("temperature", ([], []))[1]:
+        other = ax.twinx()
+        other.plot(*columns["temperature"], color="grey", linestyle=":", linewidth=1)
+        other.set_ylabel("temperature (dotted)")
+    return figure
+
+
+def contingency(table: Any, class_names: Sequence[str]) -> Figure:
+    """A normalized contingency table: classes down, components across."""
+    values = np.asarray(table)
+    figure = Figure(figsize=(0.7 * values.shape[1] + 1.4, 0.5 * values.shape[0] + 1), layout="constrained")
+    ax = figure.subplots()
+    ax.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (i, j), value in np.ndenumerate(values):
+        ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if value > 0.6 else "black")
+    ax.set_xticks(range(values.shape[1]))
+    ax.set_yticks(range(values.shape[0]), list(class_names))
+    ax.set_xlabel("component")
+    ax.set_ylabel("class")
+    return figure

@@ -1,0 +1,227 @@
+"""What an experiment is, and how one is run: data, fit, reading, files."""
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pyro_vmonf import metrics, plots
+from pyro_vmonf._checks import check_count
+from pyro_vmonf._files import writable_folder, write_json, write_whole
+from pyro_vmonf.data.images import Logit
+from pyro_vmonf.guides.encoder import SoftmaxEncoder
+from pyro_vmonf.inference.fit import fit
+from pyro_vmonf.inference.history import History
+from pyro_vmonf.inference.reading import Reading, read
+from pyro_vmonf.models.mixture import FlowMixture
+
+__all__ = ["Data", "Experiment", "load", "run"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """An experiment's data.
+
+    Attributes:
+        x: training points ``(N, D)``.
+        y: labels the fit may see ``(N,)``, −1 where none; None for none at all.
+        x_test: test points.
+        y_test: their classes, for scores alone.
+        logit: how pixels became x, for images.
+        side: height and width of an image, 0 for points in the plane.
+    """
+
+    x: Tensor
+    y: Tensor | None
+    x_test: Tensor
+    y_test: Tensor
+    logit: Logit | None = None
+    side: int = 0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One of the thesis's experiments.
+
+    Attributes:
+        name: as on the command line.
+        summary: one line for the reader.
+        data: makes the data from a seed.
+        build: makes an untrained model and guide.
+        settings: of the fit.
+        start: sets data-dependent starts, if any.
+    """
+
+    name: str
+    summary: str
+    data: Callable[[int], Data]
+    build: Callable[[], tuple[FlowMixture, SoftmaxEncoder]]
+    settings: dict[str, Any]
+    start: Callable[[FlowMixture, Data], None] = field(default=lambda model, data: None)
+
+
+def run(
+    experiment: Experiment,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    epochs: int | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Runs an experiment, and writes ``metrics.json``, ``history.json``, ``model.pt`` and its figures to ``out``.
+
+    A run that was broken off goes on from ``checkpoint.pt`` in the same folder.
+
+    Args:
+        experiment: which one.
+        out: the folder, made if need be.
+        seed: of the data, the initial parameters and the fit.
+        epochs: instead of the experiment's own number; a supervised pretraining shrinks in proportion.
+        device: where to train.
+        progress: whether to show a progress bar.
+
+    Returns:
+        what ``metrics.json`` says.
+
+    Raises:
+        OSError: if ``out`` cannot be written, before any training.
+        FileNotFoundError: if the data are not there.
+    """
+    folder = writable_folder("--out", out)
+    settings = dict(experiment.settings)
+    if epochs is not None:
+        share = check_count("--epochs", epochs) / settings["epochs"]
+        settings["epochs"] = epochs
+        if "pretrain_epochs" in settings:
+            settings["pretrain_epochs"] = max(1, round(share * settings["pretrain_epochs"]))
+    data = experiment.data(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model, guide = experiment.build()
+        experiment.start(model, data)
+    began = time.monotonic()
+    history = fit(
+        model,
+        guide,
+        data.x,
+        data.y,
+        validation=data.x_test,
+        seed=seed,
+        device=device,
+        checkpoint=folder / "checkpoint.pt",
+        progress=progress,
+        **settings,
+    )
+    seconds = sum(row["seconds"] for row in history.rows)
+    model.to("cpu")
+    guide.to("cpu")
+    reading = read(model, guide, data.x_test)
+    scores = {
+        "experiment": experiment.name,
+        "seed": seed,
+        "settings": {name: repr(value) for name, value in settings.items()},
+        "points": {"train": len(data.x), "test": len(data.x_test)},
+        "test": scores_of(reading, data),
+        "weights": [round(float(w), 6) for w in model.weights().exp()],
+        "seconds": {"training": round(seconds, 1), "this run": round(time.monotonic() - began, 1)},
+        "versions": {"torch": torch.__version__, "pyro": pyro.__version__, "python": platform.python_version()},
+        "device": device,
+        "threads": torch.get_num_threads(),
+    }
+    history.save(folder / "history.json")
+    write_whole(
+        folder / "model.pt",
+        lambda file: torch.save({"model": model.state_dict(), "guide": guide.state_dict()}, file),
+    )
+    for name, figure in draw(experiment, model, guide, data, reading, history, seed).items():
+        save_figure(folder / f"{name}.png", figure)
+    write_json(folder / "metrics.json", scores)
+    return scores
+
+
+def load(experiment: Experiment, folder: str | Path) -> tuple[FlowMixture, SoftmaxEncoder]:
+    """The fitted model and guide that :func:`run` left in ``folder``."""
+    model, guide = experiment.build()
+    state = torch.load(Path(folder) / "model.pt", map_location="cpu", weights_only=True)
+    model.load_state_dict(state["model"])
+    guide.load_state_dict(state["guide"])
+    return model.eval(), guide.eval()
+
+
+def scores_of(reading: Reading, data: Data) -> dict[str, Any]:
+    """Test scores: agreement with the classes, and nats per observation.
+
+    A model that saw labels answers in classes, so its accuracy needs no matching.
+    """
+    matched = data.y is None
+    scores: dict[str, Any] = {}
+    for name, table in (("encoder", reading.encoder), ("posterior", reading.responsibilities)):
+        chosen = table.argmax(-1)
+        hit = metrics.accuracy(data.y_test, chosen) if matched else float((chosen == data.y_test).double().mean())
+        scores[name] = {
+            "accuracy": hit,
+            "normalized_mutual_information": metrics.mutual_information(data.y_test, chosen),
+            "adjusted_rand": metrics.adjusted_rand(data.y_test, chosen),
+            "contingency": metrics.contingency(data.y_test, chosen, normalized=True).tolist(),
+        }
+    scores["evidence"] = float(reading.evidence.mean())
+    scores["elbo"] = float(reading.elbo.mean())
+    scores["inference_gap"] = float(reading.inference_gap.mean())
+    if data.logit is not None:
+        scores["bits_per_dim"] = float(data.logit.bits_per_dim(data.x_test, reading.evidence).mean())
+    return scores
+
+
+def draw(
+    experiment: Experiment,
+    model: FlowMixture,
+    guide: SoftmaxEncoder,
+    data: Data,
+    reading: Reading,
+    history: History,
+    seed: int,
+) -> dict[str, Figure]:
+    """The experiment's figures by file name."""
+    names = ("elbo", "labelled", "heldout_elbo", "heldout_evidence", "temperature")
+    figures = {"history": plots.history({name: history.column(name) for name in names})}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if data.logit is None:
+            figures[experiment.name] = draw_plane(model, guide, data)
+        else:
+            k = model.n_components
+            x = model.components.sample(torch.arange(k).repeat_interleave(10))
+            images = data.logit.images(x).reshape(k, 10, data.side, data.side)
+            figures[experiment.name] = plots.image_rows(images, "samples, one component a row")
+            table = metrics.contingency(data.y_test, reading.encoder.argmax(-1), normalized=True)
+            figures["contingency"] = plots.contingency(table, [str(i) for i in range(len(table))])
+    return figures
+
+
+@torch.no_grad()
+def draw_plane(model: FlowMixture, guide: SoftmaxEncoder, data: Data) -> Figure:
+    """Test data and samples, coloured by component over the encoder's regions."""
+
+    def choose(points: Tensor) -> Tensor:
+        return guide.logits(points).argmax(-1)
+
+    z = torch.multinomial(model.weights().exp(), len(data.x_test), replacement=True)
+    panels = [
+        ("test data, by the encoder's component", data.x_test, choose(data.x_test)),
+        ("samples, by their component", model.components.sample(z), z),
+    ]
+    labelled = None if data.y is None else data.x[data.y >= 0]
+    return plots.assignments(panels, choose, model.n_components, labelled)
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Writes a figure as PNG, whole or not at all."""
+    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=110))

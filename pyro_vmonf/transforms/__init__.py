@@ -1,0 +1,27 @@
+"""Bijections of R^D and the networks that condition them; all accept a leading component axis."""
+
+from pyro_vmonf.transforms.affine import PLUAffine
+from pyro_vmonf.transforms.elementwise import ActNorm, BatchNorm, PReLU
+from pyro_vmonf.transforms.inverse import Inverse
+from pyro_vmonf.transforms.networks import MADE, Dense, Linear
+from pyro_vmonf.transforms.permutation import Permutation, reversal
+from pyro_vmonf.transforms.recipes import coupling, masked_autoregressive
+from pyro_vmonf.transforms.stacking import Stacked, clear_caches, select
+
+__all__ = [
+    "MADE",
+    "ActNorm",
+    "BatchNorm",
+    "Dense",
+    "Inverse",
+    "Linear",
+    "PLUAffine",
+    "PReLU",
+    "Permutation",
+    "Stacked",
+    "clear_caches",
+    "coupling",
+    "masked_autoregressive",
+    "reversal",
+    "select",
+]

@@ -1,0 +1,187 @@
+"""Transforms that act on each feature alone: PReLU, ActNorm and batch normalisation."""
+
+import torch
+from pyro.distributions.torch_transform import TransformModule
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyro_vmonf._checks import check_count
+from pyro_vmonf.transforms.stacking import Stacked, bounded, unbounded
+
+__all__ = ["ActNorm", "BatchNorm", "PReLU", "weighted_moments"]
+
+
+class Elementwise(TransformModule, Stacked):
+    """Base of the transforms below: features, component axis, domain."""
+
+    bijective = True
+    domain = constraints.real_vector
+    codomain = constraints.real_vector
+
+    def __init__(self, features: int, *, components: int | None = None) -> None:
+        TransformModule.__init__(self)
+        Stacked.__init__(self, components)
+        self.features = check_count("features", features)
+
+    def per_feature(self) -> Tensor:
+        """A tensor of zeros, one for each feature (of each component)."""
+        return torch.zeros(self.stack(self.features))
+
+
+class PReLU(Elementwise):
+    r"""``y = x`` where x ≥ 0, ``y = α x`` elsewhere, with a slope α > 0 for each feature.
+
+    log|det J| = Σ_{d: x_d < 0} log α_d. Reference: thesis, chapter 3; He et al., 2015 (arXiv:1502.01852).
+
+    Args:
+        features: D.
+        components: K, or None for one set of slopes.
+        limit: bound of |log α|.
+    """
+
+    def __init__(self, features: int, *, components: int | None = None, limit: float = 5.0) -> None:
+        super().__init__(features, components=components)
+        self.limit = limit
+        self.raw_log_slope = nn.Parameter(self.per_feature() - 0.5)
+
+    def log_slope(self, x: Tensor) -> Tensor:
+        """The log-derivative at x: log α on the negative side, 0 on the other."""
+        return torch.where(x < 0, bounded(self.raw_log_slope, self.limit).unsqueeze(-2), x.new_zeros(()))
+
+    def _call(self, x: Tensor) -> Tensor:
+        return x * self.log_slope(x).exp()
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return y * (-self.log_slope(y)).exp()
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.log_slope(x).sum(-1)
+
+
+class ActNorm(Elementwise):
+    r"""``y = e^s ⊙ x + b``; log|det J| = Σ_d s_d.
+
+    Its start may follow the data: :meth:`initialize` makes the inverse standardise them, once; from then on s and b
+    are ordinary parameters. Reference: Kingma and Dhariwal, *Glow*, 2018 (arXiv:1807.03039), section 3.1.
+
+    Args:
+        features: D.
+        components: K, or None for one set of parameters.
+        limit: bound of |s|.
+    """
+
+    def __init__(self, features: int, *, components: int | None = None, limit: float = 10.0) -> None:
+        super().__init__(features, components=components)
+        self.limit = limit
+        self.shift = nn.Parameter(self.per_feature())
+        self.raw_log_scale = nn.Parameter(self.per_feature())
+
+    @property
+    def log_scale(self) -> Tensor:
+        """s, with |s| < limit."""
+        return bounded(self.raw_log_scale, self.limit).unsqueeze(-2)
+
+    @torch.no_grad()
+    def initialize(self, y: Tensor, weights: Tensor) -> None:
+        """Sets s and b to the log standard deviation and the mean of y ``(…, N, D)`` under ``weights`` ``(…, N)``."""
+        mean, variance = weighted_moments(y, weights, self.components)
+        self.shift.copy_(mean)
+        self.raw_log_scale.copy_(unbounded(variance.clamp(min=1e-12).log() / 2, self.limit))
+
+    def _call(self, x: Tensor) -> Tensor:
+        return x * self.log_scale.exp() + self.shift.unsqueeze(-2)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return (y - self.shift.unsqueeze(-2)) * (-self.log_scale).exp()
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.log_scale.sum(-1).expand(x.shape[:-1])
+
+
+def weighted_moments(y: Tensor, weights: Tensor, components: int | None) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each feature of y ``(…, N, D)`` under ``weights`` ``(…, N)``.
+
+    With a component axis the moments are each component's own, ``(K, D)``; without, those of all points, ``(D,)``.
+    """
+    dims = -2 if components is not None or y.dim() < 3 else (0, -2)
+    share = weights.expand(y.shape[:-1]).unsqueeze(-1)
+    total = share.sum(dims)
+    mean = (share * y).sum(dims) / total
+    variance = (share * (y - mean.unsqueeze(-2)) ** 2).sum(dims) / total
+    return mean, variance
+
+
+class BatchNorm(Elementwise):
+    r"""``y = (x − β) e^{−γ} √(v + ε) + m``; log|det J| = Σ_d [½ log(v_d + ε) − γ_d].
+
+    The inverse, which scores data, is batch normalisation as in Dinh et al., *RealNVP*, 2017 (arXiv:1605.08803),
+    section 3.7: ``x = e^γ (y − m)/√(v + ε) + β``. In training mode the inverse takes m and v from the batch (each
+    component from the points as it sees them) and moves the running averages that evaluation mode uses.
+
+    In a mixture every component scores *all* points, so those it does not own mislead its statistics; prefer
+    :class:`ActNorm` there.
+
+    Args:
+        features: D.
+        components: K, or None for one set of parameters.
+        momentum: weight of the new batch in the running averages.
+        epsilon: ε.
+        limit: bound of |γ|.
+
+    Raises:
+        ValueError: in training mode, for a batch of fewer than 2 points.
+    """
+
+    running_mean: Tensor
+    running_variance: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        components: int | None = None,
+        momentum: float = 0.1,
+        epsilon: float = 1e-5,
+        limit: float = 5.0,
+    ) -> None:
+        super().__init__(features, components=components)
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.limit = limit
+        self.shift = nn.Parameter(self.per_feature())
+        self.raw_log_scale = nn.Parameter(self.per_feature())
+        self.register_buffer("running_mean", self.per_feature())
+        self.register_buffer("running_variance", self.per_feature() + 1)
+        self._cached_moments: tuple[Tensor, Tensor] | None = None  # clear_caches forgets it
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """m and v in use: the last batch's in training mode once there is one, the running averages otherwise."""
+        if self.training and self._cached_moments is not None:
+            return self._cached_moments
+        return self.running_mean.unsqueeze(-2), self.running_variance.unsqueeze(-2)
+
+    def _call(self, x: Tensor) -> Tensor:
+        mean, variance = self.moments()
+        gamma = bounded(self.raw_log_scale, self.limit).unsqueeze(-2)
+        return (x - self.shift.unsqueeze(-2)) * (-gamma).exp() * (variance + self.epsilon).sqrt() + mean
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        if self.training:
+            self._observe(y)
+        mean, variance = self.moments()
+        gamma = bounded(self.raw_log_scale, self.limit).unsqueeze(-2)
+        return (y - mean) * (variance + self.epsilon).rsqrt() * gamma.exp() + self.shift.unsqueeze(-2)
+
+    def _observe(self, y: Tensor) -> None:
+        if y.shape[-2] < 2:
+            raise ValueError(f"y: expected at least 2 points to normalise a batch in training, got {y.shape[-2]}")
+        mean, variance = weighted_moments(y, y.new_ones(y.shape[-2]), self.components)
+        self._cached_moments = mean.unsqueeze(-2), variance.unsqueeze(-2)
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_variance.lerp_(variance, self.momentum)
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        _, variance = self.moments()
+        gamma = bounded(self.raw_log_scale, self.limit).unsqueeze(-2)
+        return ((variance + self.epsilon).log() / 2 - gamma).sum(-1).expand(x.shape[:-1])

@@ -1,0 +1,48 @@
+"""Permutation of the features."""
+
+import torch
+from pyro.distributions.torch_transform import TransformModule
+from torch import Tensor
+from torch.distributions import constraints
+
+__all__ = ["Permutation", "reversal"]
+
+
+class Permutation(TransformModule):
+    """``y_d = x_{order[d]}``; log|det J| = 0.
+
+    Pyro's ``Permute`` keeps its order as a plain tensor, which ``module.to(device)`` leaves behind; here it is a buffer.
+
+    Args:
+        order: a permutation of 0 … D − 1, as a ``LongTensor``.
+
+    Raises:
+        ValueError: if ``order`` is not a permutation.
+    """
+
+    bijective = True
+    domain = constraints.real_vector
+    codomain = constraints.real_vector
+    order: Tensor
+    inverse_order: Tensor
+
+    def __init__(self, order: Tensor) -> None:
+        super().__init__()
+        if order.dim() != 1 or not torch.equal(order.sort().values, torch.arange(len(order), device=order.device)):
+            raise ValueError(f"order: expected a permutation of 0 … {order.numel() - 1}, got {order.tolist()}")
+        self.register_buffer("order", order)
+        self.register_buffer("inverse_order", order.argsort())
+
+    def _call(self, x: Tensor) -> Tensor:
+        return x.index_select(-1, self.order)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return y.index_select(-1, self.inverse_order)
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[:-1])
+
+
+def reversal(features: int) -> Permutation:
+    """The permutation that turns the features round, so that the next coupling changes those the last one kept."""
+    return Permutation(torch.arange(features).flip(0))
