@@ -68,7 +68,7 @@ class Components(nn.Module, ABC):
         return x.reshape(*z.shape, *self.event_shape)
 
     def given(self, z: Tensor) -> "Given":
-        """p(x | z) as a Pyro distribution, for ``pyro.sample("x", components.given(z), obs=x)``; z may be enumerated."""
+        """p(x | z) for ``pyro.sample("x", components.given(z), obs=x)``; z may be enumerated."""
         return Given(self, z)
 
     def _checked(self, z: Tensor) -> Tensor:

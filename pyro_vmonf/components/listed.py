@@ -1,6 +1,7 @@
 """Components of different architectures, side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,23 +29,27 @@ class FlowList(Components):
         super().__init__()
         if not members:
             raise ValueError("members: expected at least one, got none")
-        self.members = nn.ModuleList(as_components(f"members[{i}]", member) for i, member in enumerate(members))
-        shapes = [tuple(member.event_shape) for member in self.members]
+        parts = [as_components(f"members[{i}]", member) for i, member in enumerate(members)]
+        shapes = [tuple(part.event_shape) for part in parts]
         if len(set(shapes)) > 1:
             raise ValueError(f"members: expected one event shape, got {shapes}")
-        self.event_shape = self.members[0].event_shape
-        self.n_components = sum(member.n_components for member in self.members)
+        self.members = nn.ModuleList(parts)
+        self.event_shape = parts[0].event_shape
+        self.n_components = sum(part.n_components for part in parts)
+
+    def parts(self) -> list[Components]:
+        """The members, each as :class:`Components`."""
+        return [cast(Components, member) for member in self.members]
 
     def table(self, x: Tensor) -> Tensor:
-        return torch.cat([member.table(x) for member in self.members])
+        return torch.cat([part.table(x) for part in self.parts()])
 
     def component(self, k: int) -> Distribution:
         place = k
-        for member in self.members:
-            if 0 <= place < member.n_components:
-                chosen: Distribution = member.component(place)
-                return chosen
-            place -= member.n_components
+        for part in self.parts():
+            if 0 <= place < part.n_components:
+                return part.component(place)
+            place -= part.n_components
         raise ValueError(f"k: expected a component from 0 to {self.n_components - 1}, got {k}")
 
 
@@ -57,7 +62,7 @@ class Single(Components):
         super().__init__()
         self.member = member
         if isinstance(member, Distribution):  # its transforms may be modules with parameters to train
-            self.parts = nn.ModuleList(t for t in transforms_of(member) if isinstance(t, nn.Module))
+            self.transforms = nn.ModuleList(t for t in transforms_of(member) if isinstance(t, nn.Module))
         distribution = self.component(0)
         if not isinstance(distribution, Distribution):
             raise TypeError(f"{name}: expected a module that returns a distribution, got {type(distribution).__name__}")
@@ -74,11 +79,11 @@ class Single(Components):
         distribution: Distribution = self.member if isinstance(self.member, Distribution) else self.member()
         return distribution
 
-    def _apply(self, fn: object, recurse: bool = True) -> "Single":
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Single":
         """Moves a plain distribution's own tensors with the module (``.to``, ``.double``, ``.cuda``)."""
         if isinstance(self.member, Distribution):
             apply_to_tensors(self.member, fn)
-        return super()._apply(fn, recurse)  # type: ignore[arg-type]
+        return cast("Single", super()._apply(fn, recurse))
 
 
 def as_components(name: str, member: object) -> Components:
@@ -91,16 +96,16 @@ def as_components(name: str, member: object) -> Components:
     )
 
 
-def transforms_of(distribution: Distribution) -> list[Transform]:
+def transforms_of(distribution: Distribution) -> list[Any]:
     """The transforms of a transformed distribution, an inverted one replaced by the one it inverts."""
-    found = getattr(distribution, "transforms", [])
+    found: list[Transform] = getattr(distribution, "transforms", [])
     return [t if isinstance(t, nn.Module) else t.inv for t in found]
 
 
-def apply_to_tensors(owner: object, fn: object) -> None:
+def apply_to_tensors(owner: object, fn: Callable[[Tensor], Tensor]) -> None:
     """Replaces every tensor that a distribution (and those inside it) holds by ``fn`` of it."""
     for name, value in vars(owner).items():
         if isinstance(value, Tensor):
-            vars(owner)[name] = fn(value)  # type: ignore[operator]
+            vars(owner)[name] = fn(value)
         elif isinstance(value, Distribution):
             apply_to_tensors(value, fn)

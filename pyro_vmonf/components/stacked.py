@@ -1,6 +1,7 @@
 """K flows of one architecture as one batched distribution."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from pyro.distributions import Normal, TorchDistribution, TransformedDistribution
@@ -8,6 +9,8 @@ from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor, nn
 
 from pyro_vmonf.components.base import Components
+from pyro_vmonf.transforms.affine import PLUAffine
+from pyro_vmonf.transforms.elementwise import ActNorm
 from pyro_vmonf.transforms.stacking import select, stacked_size
 
 __all__ = ["StackedFlow", "StandardNormal"]
@@ -79,9 +82,10 @@ class StackedFlow(Components):
         y = x.expand(self.n_components, *x.shape)
         weights = x.new_ones(self.n_components, len(x)) if responsibilities is None else responsibilities.T
         for transform in reversed(self.transforms):
-            if hasattr(transform, "initialize"):
-                transform.initialize(y, weights)
-            y = transform.inv(y)
+            step = cast(TransformModule, transform)
+            if isinstance(step, ActNorm | PLUAffine):
+                step.initialize(y, weights)
+            y = step.inv(y)
 
     def extra_repr(self) -> str:
         return f"n_components={self.n_components}, event_shape={tuple(self.event_shape)}"

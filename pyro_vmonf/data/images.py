@@ -17,7 +17,7 @@ __all__ = ["Logit", "digits", "mnist", "mnist_folder"]
 
 @dataclass(frozen=True)
 class Logit:
-    """Integer pixels to reals: ``u = (pixel + noise) / levels``, ``x = logit(α + (1 − 2α) u)``, noise uniform in [0, 1).
+    """Integer pixels to reals: ``u = (pixel + noise)/levels``, ``x = logit(α + (1 − 2α) u)``, noise uniform in [0, 1).
 
     Reference: Papamakarios et al., *MAF*, 2017 (arXiv:1705.07057), appendix E.2 and D.
 
@@ -49,7 +49,7 @@ class Logit:
         return (log_slope - torch.nn.functional.logsigmoid(-x)).sum(-1)
 
     def bits_per_dim(self, x: Tensor, log_prob: Tensor) -> Tensor:
-        """−log₂ of the probability of one pixel, on average over a row: x ``(N, D)``, log p(x) ``(N,)`` in nats → ``(N,)``.
+        """−log₂ of a pixel's probability, averaged over a row: x ``(N, D)``, log p(x) ``(N,)`` in nats → ``(N,)``.
 
         Counts the map's Jacobian and the noise: −(log p(x) + log|det dx/du|) / (D log 2) + log₂ levels.
         """
@@ -63,7 +63,7 @@ def digits() -> tuple[Tensor, Tensor]:
 
 
 def mnist_folder() -> Path:
-    """``$PYRO_VMONF_DATA``, or ``pyro_vmonf`` in the user's cache folder; MNIST's files lie in ``MNIST/raw`` below it."""
+    """``$PYRO_VMONF_DATA``, or ``pyro_vmonf`` in the user's cache folder; MNIST's files lie below in ``MNIST/raw``."""
     if folder := os.environ.get("PYRO_VMONF_DATA"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyro_vmonf"

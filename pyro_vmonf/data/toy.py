@@ -47,7 +47,7 @@ def two_circles(
     """Concentric circles blurred by Gaussian noise of standard deviation ``std`` in each coordinate.
 
     Returns:
-        x ``(N, 2)`` in the default floating-point type, and the circle of each point ``(N,)``, in the order of ``radii``.
+        x ``(N, 2)`` in the default floating-point type, and each point's circle ``(N,)``, in the order of ``radii``.
     """
     check_count("n_per_circle", n_per_circle)
     generator = torch.Generator().manual_seed(seed)

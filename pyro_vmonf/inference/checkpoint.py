@@ -1,6 +1,6 @@
 """A fit's state on disk, written whole, read without executing anything."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +19,28 @@ class State:
     """All that the rest of a fit depends on, at the end of an epoch.
 
     Attributes:
-        epoch: epochs done.
         model, guide, optimizer: their state dicts.
         random: the random generators' states, by device.
-        rows: the history.
+        rows: the history, one row for each epoch done.
         settings: what must be the same when the fit goes on.
     """
 
-    epoch: int
     model: dict[str, Any]
     guide: dict[str, Any]
     optimizer: dict[str, Any]
     random: dict[str, Any]
     rows: list[Row]
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any]
 
 
 def snapshot(
-    epoch: int, model: nn.Module, guide: nn.Module, optimizer: Optimizer, rows: list[Row], settings: dict[str, Any]
+    model: nn.Module, guide: nn.Module, optimizer: Optimizer, rows: list[Row], settings: dict[str, Any]
 ) -> State:
     """The state of a fit now."""
-    random = {"cpu": torch.get_rng_state()}
+    random: dict[str, Any] = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         random["cuda"] = torch.cuda.get_rng_state_all()
-    return State(epoch, model.state_dict(), guide.state_dict(), optimizer.state_dict(), random, rows, settings)
+    return State(model.state_dict(), guide.state_dict(), optimizer.state_dict(), random, rows, settings)
 
 
 def restore(state: State, model: nn.Module, guide: nn.Module, optimizer: Optimizer) -> None:

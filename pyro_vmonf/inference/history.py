@@ -12,7 +12,7 @@ Row = dict[str, float]
 
 @dataclass
 class History:
-    """One row an epoch: ``epoch``, ``temperature``, ``seconds`` and, where they apply, ``elbo`` (the mean over the epoch's
+    """One row an epoch: ``epoch``, ``temperature``, ``seconds`` and, where they apply, ``elbo`` (the mean over its
     unlabelled batches), ``labelled`` (log p(x, y) + log q(y | x), over its labelled ones), ``heldout_elbo`` and
     ``heldout_evidence``, all in nats per observation.
 

@@ -99,7 +99,7 @@ EXPERIMENTS = {
             "the same and 32 labelled points (fig. 5.3)",
             labelled_circles_data,
             circles_pair,
-            {"epochs": 500, "pretrain_epochs": 300, "batch_size": 128, "learning_rate": 1e-3},
+            {"epochs": 500, "pretrain_epochs": 300, "encoder_delay": 20, "batch_size": 128, "learning_rate": 1e-3},
         ),
         Experiment(
             "mnist",

@@ -13,7 +13,7 @@ __all__ = ["draw_plate"]
 
 
 def draw_plate(model: FlowMixture) -> Figure:
-    """Sites, dependencies and plates of ``model`` as Pyro's ``get_model_relations`` finds them; observed sites are grey.
+    """Sites, dependencies and plates of ``model`` as Pyro's ``get_model_relations`` finds them; the observed are grey.
 
     For graphviz users ``pyro.render_model(model, (x,))`` draws the same.
     """

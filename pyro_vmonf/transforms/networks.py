@@ -63,8 +63,8 @@ class Dense(nn.Module):
     """A multilayer perceptron that gives a mean and a log-scale, for Pyro's ``AffineCoupling``.
 
     The last layer starts small, so that the transform starts near the identity. The log-scale is bounded by
-    ``limit · tanh(· / limit)``: where there are few data, unbounded scales of several transforms multiply to densities of
-    exp(−1e9) for points a little away, from which a mixture does not recover.
+    ``limit · tanh(· / limit)``: where there are few data, the unbounded scales of several transforms multiply to
+    densities of exp(−1e9) for points a little away, from which a mixture does not recover.
 
     Shapes: x ``(N, in)`` or ``(K, N, in)`` → (mean, log-scale), each ``(…, N, out)``.
 
@@ -136,7 +136,6 @@ class MADE(nn.Module):
     ) -> None:
         super().__init__()
         self.limit = check_positive("limit", limit)
-        self.permutation = list(range(features))  # the order in which Pyro inverts the transform
         inputs = torch.arange(features)
         widths = check_widths("hidden_features", hidden_features)
         degrees = [inputs, *((torch.arange(w) * max(features - 1, 1)).div(w, rounding_mode="floor") for w in widths)]

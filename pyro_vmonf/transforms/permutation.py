@@ -11,7 +11,7 @@ __all__ = ["Permutation", "reversal"]
 class Permutation(TransformModule):
     """``y_d = x_{order[d]}``; log|det J| = 0.
 
-    Pyro's ``Permute`` keeps its order as a plain tensor, which ``module.to(device)`` leaves behind; here it is a buffer.
+    Pyro's ``Permute`` keeps its order as a plain tensor, which ``module.to(device)`` leaves behind; here it moves.
 
     Args:
         order: a permutation of 0 … D − 1, as a ``LongTensor``.

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+import torch
 from pyro.distributions.torch_transform import TransformModule
 from pyro.distributions.transforms import AffineAutoregressive, AffineCoupling
+from torch import Tensor
+from torch.nn.functional import pad
 
 from pyro_vmonf._checks import check_count
 from pyro_vmonf.transforms.inverse import Inverse
@@ -31,6 +34,18 @@ def coupling(
     return AffineCoupling(half, network, log_scale_min_clip=-limit, log_scale_max_clip=limit)
 
 
+class Autoregressive(AffineAutoregressive):
+    """Pyro's transform, with an inverse that keeps the input's floating-point type; Pyro's takes the default type."""
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        x = y[..., :0]
+        for d in range(y.shape[-1]):
+            mean, log_scale = self.arn(pad(x, (0, y.shape[-1] - d)))
+            x = torch.cat([x, ((y - mean) * (-log_scale).exp())[..., d : d + 1]], dim=-1)
+        self._cached_log_scale = None  # log_abs_det_jacobian computes it from the whole of x
+        return x
+
+
 def masked_autoregressive(
     features: int, hidden_features: Sequence[int] = (64,), *, components: int | None = None, limit: float = LIMIT
 ) -> TransformModule:
@@ -47,4 +62,4 @@ def masked_autoregressive(
     """
     check_count("features", features)
     network = MADE(features, hidden_features, components=components, limit=limit)
-    return Inverse(AffineAutoregressive(network, log_scale_min_clip=-limit, log_scale_max_clip=limit))
+    return Inverse(Autoregressive(network, log_scale_min_clip=-limit, log_scale_max_clip=limit))

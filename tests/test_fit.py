@@ -1,0 +1,348 @@
+"""Fitting: what it reaches, that it can be broken off and repeated, and what it refuses."""
+
+import copy
+import dataclasses
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+import zuko
+
+from pyro_vmonf import plots
+from pyro_vmonf.components import MAF, FlowList, RealNVP, StackedFlow, StandardNormal
+from pyro_vmonf.data import pinwheel, two_circles
+from pyro_vmonf.guides import SoftmaxEncoder, mlp
+from pyro_vmonf.inference import NonFiniteError, Temperature, fit, read
+from pyro_vmonf.inference import checkpoint as checkpoints
+from pyro_vmonf.inference.options import Options
+from pyro_vmonf.inference.run import Run
+from pyro_vmonf.models import FlowMixture
+from pyro_vmonf.transforms import PLUAffine
+
+torch.distributions.Distribution.set_default_validate_args(True)  # importing zuko switched it off
+
+
+def pair(components=None, weights="uniform", hidden=(8,)):
+    components = components or RealNVP(2, 3, transforms=3)
+    k = components.n_components
+    return FlowMixture(components, weights), SoftmaxEncoder(mlp(2, k, hidden), k)
+
+
+def state(*modules):
+    return [tensor.clone() for module in modules for tensor in module.state_dict().values()]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def quick(model, guide, x, y=None, **settings):
+    return fit(model, guide, x, y, **{"epochs": 3, "batch_size": 32, "progress": False, **settings})
+
+
+def test_history_has_a_row_an_epoch():
+    model, guide = pair()
+    x, _ = pinwheel(40, wings=3)
+    history = quick(model, guide, x, validation=x[:20], temperature=Temperature(4.0, 0.5))
+    assert [row["temperature"] for row in history.rows] == [4.0, 2.0, 1.0]
+    assert history.column("elbo")[0] == [0, 1, 2]
+    assert {"heldout_elbo", "heldout_evidence", "seconds"} <= set(history.rows[0])
+    assert history.rows[-1]["heldout_evidence"] >= history.rows[-1]["heldout_elbo"]
+    plots.history({name: history.column(name) for name in ("elbo", "temperature", "labelled")})
+
+
+def test_objective_is_the_mean_elbo_per_observation():
+    model, guide = pair()
+    x, _ = pinwheel(40, wings=3)
+    expected = float(read(model, guide, x).elbo.mean())
+    history = quick(model, guide, x, epochs=1, batch_size=1000)
+    assert history.rows[0]["elbo"] == pytest.approx(expected, abs=1e-10)
+
+
+def test_labelled_objective_is_log_joint_plus_log_encoder():
+    model, guide = pair()
+    x, y = pinwheel(10, wings=3)
+    reading = read(model, guide, x)
+    places = torch.arange(30)
+    expected = float((reading.log_joint[places, y] + reading.log_encoder[places, y]).mean())
+    history = quick(model, guide, x, y, epochs=1, batch_size=1000)
+    assert history.rows[0]["labelled"] == pytest.approx(expected, abs=1e-10)
+    assert "elbo" not in history.rows[0]
+
+
+def test_same_seed_same_result_and_no_trace_left_behind():
+    x, _ = pinwheel(40, wings=3)
+    model, guide = pair()
+    twins = copy.deepcopy((model, guide))
+    others = copy.deepcopy((model, guide))
+    random = torch.get_rng_state()
+    quick(model, guide, x, seed=3)
+    assert torch.equal(random, torch.get_rng_state())
+    assert not pyro.get_param_store().keys()
+    quick(*twins, x, seed=3)
+    quick(*others, x, seed=4)
+    assert same(state(model, guide), state(*twins))
+    assert not same(state(model, guide), state(*others))
+    assert not model.training
+    assert not guide.training
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_a_broken_fit_goes_on_to_the_same_parameters(tmp_path, labels):
+    x, y = pinwheel(40, wings=3)
+    y = torch.where(torch.arange(len(y)) % 4 == 0, y, -1) if labels else None
+    settings = {"temperature": Temperature(3.0, 0.8), "seed": 5, "weight_decay": 1e-3, "clip_norm": 1.0}
+    settings |= {"pretrain_epochs": 2, "encoder_delay": 1} if labels else {}
+    networks = RealNVP(2, 3, transforms=2, normalization="batch")
+    model, guide = pair(networks)
+    guide.network.insert(1, torch.nn.Dropout(0.2))
+    twins = copy.deepcopy((model, guide))
+    fresh = copy.deepcopy((model, guide))
+    whole = quick(model, guide, x, y, epochs=6, **settings)
+    path = tmp_path / "checkpoint.pt"
+    quick(*twins, x, y, epochs=2, checkpoint=path, **settings)
+    rest = quick(*fresh, x, y, epochs=6, checkpoint=path, **settings)
+    assert same(state(model, guide), state(*fresh))
+    strip = [[{k: v for k, v in row.items() if k != "seconds"} for row in h.rows] for h in (whole, rest)]
+    assert strip[0] == strip[1]
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"], "no temporary file is left"
+
+
+def test_a_checkpoint_of_another_fit_is_refused(tmp_path):
+    x, _ = pinwheel(40, wings=3)
+    path = tmp_path / "checkpoint.pt"
+    quick(*pair(), x, checkpoint=path)
+    with pytest.raises(ValueError, match=r"learning_rate = 0\.001, this fit has 0\.01"):
+        quick(*pair(), x, checkpoint=path, learning_rate=0.01)
+    with pytest.raises(ValueError, match="sum of x"):
+        quick(*pair(), x + 1, checkpoint=path)
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"model": Temperature}, path)
+    with pytest.raises(Exception, match="Weights only load failed"):
+        checkpoints.load(path, {})
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    x, _ = pinwheel(40, wings=3)
+    path = tmp_path / "checkpoint.pt"
+    quick(*pair(), x, checkpoint=path)
+    before = path.read_bytes()
+    monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        quick(*pair(), x, checkpoint=path, epochs=4)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_clipping_clips(monkeypatch):
+    x, _ = pinwheel(40, wings=3)
+    norms = []
+    original = torch.optim.Adam.step
+
+    def watched(self, *args):
+        norms.append(float(torch.nn.utils.get_total_norm([p.grad for g in self.param_groups for p in g["params"]])))
+        return original(self, *args)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", watched)
+    quick(*pair(), x)
+    assert max(norms) > 0.01
+    norms.clear()
+    quick(*pair(), x, clip_norm=0.01)
+    assert max(norms) <= 0.01 + 1e-9
+
+
+class Breaks(torch.nn.Module):
+    """A network whose output turns NaN after some calls."""
+
+    def __init__(self, good_calls):
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 3)
+        self.left = good_calls
+
+    def forward(self, x):
+        self.left -= 1
+        return self.linear(x) * (1.0 if self.left >= 0 else float("nan"))
+
+
+def test_a_non_finite_loss_stops_and_leaves_good_parameters():
+    x, _ = pinwheel(40, wings=3)
+    model = FlowMixture(RealNVP(2, 3, transforms=3))
+    guide = SoftmaxEncoder(Breaks(good_calls=6), 3)
+    with pytest.raises(NonFiniteError, match=r"expected a finite number, got nan in step 6 of this fit"):
+        quick(model, guide, x, epochs=5)
+    guide.network.left = 10**9
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in state(model, guide))
+    assert bool(torch.isfinite(read(model, guide, x).elbo).all())
+
+
+def test_a_non_finite_gradient_stops_before_it_is_used():
+    x, _ = pinwheel(40, wings=3)
+    model, guide = pair()
+    model.components.transforms[0].nn.layers[0].weight.register_hook(lambda g: g * float("inf"))
+    before = state(model, guide)
+    with pytest.raises(NonFiniteError, match=r"gradient: expected a finite number, got (nan|inf) in step 0"):
+        quick(model, guide, x)
+    assert same(before, state(model, guide))
+
+
+def test_the_encoder_is_held_during_its_delay():
+    x, y = pinwheel(40, wings=3)
+    y = torch.where(torch.arange(len(y)) < 4, y, -1)
+    model, guide = pair()
+    options = Options(5, 32, 1e-3, 0.0, None, 0, 5, None, 0)
+    run = Run(model, guide, x, y, options, torch.device("cpu"))
+    before = state(guide), state(model)
+    run.sweep(run.unlabelled, supervised=False, hold_encoder=True)
+    assert same(before[0], state(guide))
+    assert not same(before[1], state(model))
+    run.sweep(run.labelled, supervised=True)
+    assert not same(before[0], state(guide))
+
+
+def test_labelled_batches_are_as_many_as_the_others():
+    x, y = pinwheel(40, wings=3)
+    y = torch.where(torch.arange(len(y)) < 8, y, -1)
+    run = Run(*pair(), x, y, Options(1, 32, 1e-3, 0.0, None, 0, 0, None, 0), torch.device("cpu"))
+    assert [len(b) for b in run.batches(run.unlabelled)] == [32, 32, 32, 16]
+    assert [len(b) for b in run.batches(run.labelled)] == [2, 2, 2, 2]
+
+
+def test_learned_weights_are_recovered():
+    sizes = torch.tensor([500, 300, 200])
+    z = torch.arange(3).repeat_interleave(sizes)
+    centres = torch.tensor([[-6.0, 0.0], [6.0, 0.0], [0.0, 8.0]])
+    x = centres[z] + torch.randn(1000, 2)
+    components = StackedFlow(StandardNormal(2), [PLUAffine(2, components=3)])
+    components.initialize(x, torch.nn.functional.one_hot(z, 3) + 0.2)
+    model, guide = pair(components, "learned", (16,))
+    fit(model, guide, x, epochs=150, batch_size=250, learning_rate=1e-2, progress=False)
+    torch.testing.assert_close(model.weights().exp().detach(), sizes / 1000, atol=0.03, rtol=0)
+    reading = read(model, guide, x)
+    assert float(reading.inference_gap.mean()) < 0.05
+
+
+def test_a_fitted_density_integrates_to_one():
+    x, _ = pinwheel(100, wings=3)
+    model, guide = pair(RealNVP(2, 3, transforms=4))
+    quick(model, guide, x, epochs=40, batch_size=100)
+    side = torch.linspace(-12, 12, 1200)
+    grid = torch.cartesian_prod(side, side)
+    area = float((side[1] - side[0]) ** 2)
+    with torch.no_grad():
+        assert float(model.evidence(grid).exp().sum()) * area == pytest.approx(1, abs=1e-3)
+        for k in range(3):
+            mass = float(model.components.component(k).log_prob(grid).exp().sum()) * area
+            assert mass == pytest.approx(1, abs=1e-3)
+
+
+def test_components_of_different_kinds_train_together():
+    components = FlowList(
+        [
+            RealNVP(2, 1, transforms=2),
+            MAF(2, 1, transforms=2),
+            dist.Normal(torch.zeros(2), torch.ones(2)).to_event(1),
+            zuko.flows.NSF(2, transforms=1, hidden_features=(8,)),
+        ]
+    )
+    torch.distributions.Distribution.set_default_validate_args(True)
+    model, guide = pair(components, "learned")
+    x, _ = pinwheel(50, wings=4)
+    history = quick(model, guide, x, epochs=25, learning_rate=5e-3)
+    assert history.rows[-1]["elbo"] > history.rows[0]["elbo"] + 0.3
+
+
+def test_labels_guide_the_components():
+    x, y = two_circles(100, std=0.02)
+    seen = torch.where(torch.arange(200) % 10 == 0, y, -1)
+    model, guide = pair(RealNVP(2, 2, transforms=2), hidden=(32,))
+    quick(model, guide, x, seen, epochs=30, pretrain_epochs=60, encoder_delay=30, learning_rate=1e-2)
+    assert float((read(model, guide, x).encoder.argmax(-1) == y).double().mean()) > 0.95
+
+
+def test_float32_models_take_float64_data():
+    model, guide = pair()
+    model.float()
+    guide.float()
+    x, _ = pinwheel(40, wings=3)
+    quick(model, guide, x, validation=x)
+    assert next(model.parameters()).dtype == torch.float32
+
+
+def test_trains_on_a_device(device):
+    x, y = pinwheel(40, wings=3)
+    model, guide = pair()
+    quick(model, guide, x, torch.where(y == 0, y, -1), device=device, validation=x)
+    assert {p.device.type for p in [*model.parameters(), *guide.parameters()]} == {device}
+
+
+def test_options_refuse_to_change():
+    options = Options(1, 1, 1e-3, 0.0, None, 0, 0, None, 0)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.epochs = 2
+
+
+X, Y = torch.randn(20, 2, dtype=torch.float64), torch.zeros(20).long()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "error", "message"),
+    [
+        ((torch.where(X > 2, torch.nan, X).index_fill(0, torch.tensor([0]), torch.nan),), {}, ValueError, "x: .* NaN"),
+        ((X / 0,), {}, ValueError, "x: expected finite values"),
+        ((torch.randn(20, 3),), {}, ValueError, r"x: expected shape \(\*batch, 2\), got \(20, 3\)"),
+        ((torch.ones(20, 2).long(),), {}, TypeError, "x: expected a floating-point tensor, got torch.int64"),
+        (([[0.0, 1.0]],), {}, TypeError, "x: expected a floating-point tensor, got list"),
+        ((torch.empty(0, 2),), {}, ValueError, r"x: expected shape \(N, 2\) with N ≥ 1, got \(0, 2\)"),
+        ((X[0],), {}, ValueError, r"x: expected shape \(N, 2\)"),
+        ((X[:2],), {}, ValueError, "x: expected at least as many points as the 3 components, got 2"),
+        ((X, Y[:5]), {}, ValueError, r"y: expected shape \(20,\)"),
+        ((X, Y + 3), {}, ValueError, "y: expected labels from -1 .* to 2, got 3 to 3"),
+        ((X, Y - 2), {}, ValueError, "y: expected labels from -1 .* to 2, got -2 to -2"),
+        ((X, Y.double()), {}, TypeError, "y: expected integer labels, got torch.float64"),
+        ((X,), {"epochs": -1}, ValueError, "epochs: expected an integer of at least 0"),
+        ((X,), {"batch_size": 0}, ValueError, "batch_size: expected an integer of at least 1"),
+        ((X,), {"learning_rate": 0.0}, ValueError, "learning_rate: expected a finite number above 0"),
+        ((X,), {"weight_decay": -1.0}, ValueError, "weight_decay: expected a finite number above 0"),
+        ((X,), {"clip_norm": -1.0}, ValueError, "clip_norm: expected a finite number above 0"),
+        ((X,), {"pretrain_epochs": 3}, ValueError, "expected labels in y to train on, got none"),
+        ((X, Y - 1), {"encoder_delay": 3}, ValueError, "expected labels in y to train on, got none"),
+        ((X,), {"validation": X.log()}, ValueError, "validation: expected finite values"),
+        ((X,), {"checkpoint": "/proc/nowhere/checkpoint.pt"}, OSError, "checkpoint: expected a folder to write in"),
+        ((X,), {"checkpoint_minutes": 0}, ValueError, "checkpoint_minutes: expected a finite number above 0"),
+    ],
+)
+def test_bad_input_is_named_before_any_work(arguments, settings, error, message):
+    model, guide = pair()
+    before = state(model, guide)
+    with pytest.raises(error, match=message):
+        quick(model, guide, *arguments, **settings)
+    assert same(before, state(model, guide))
+
+
+def test_a_guide_of_another_size_is_refused():
+    model, _ = pair()
+    with pytest.raises(ValueError, match="guide: expected 3 components, as the model has, got 2"):
+        quick(model, SoftmaxEncoder(mlp(2, 2), 2), X)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"start": 0.0}, "start: expected a finite number above 0"),
+        ({"floor": -1.0}, "floor: expected a finite number above 0"),
+        ({"decay": 1.5}, "decay: expected a number above 0 and at most 1"),
+        ({"decay": 0.0}, "decay: expected a number above 0 and at most 1"),
+    ],
+)
+def test_bad_temperatures_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Temperature(**settings)
+
+
+def test_temperature_decays_exponentially_to_its_floor():
+    schedule = Temperature(8.0, 0.5)
+    assert [schedule(e) for e in range(5)] == [8.0, 4.0, 2.0, 1.0, 1.0]
