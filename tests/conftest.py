@@ -6,6 +6,7 @@ import pytest
 import torch
 
 mpl.use("Agg")
+torch.set_num_threads(1)  # the problems are small, and two workers that spin for two cores starve each other
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,45 @@
+# make demo   set up, then the pinwheel and the digits experiments, into out/
+# make test   set up, then all tests
+# make check  set up, then lint, types and the wheel, as CI does after the tests
+.PHONY: demo test check lowest clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.venv/.done: pyproject.toml
+	@echo "Setting up .venv (PyTorch is large: the first time takes some minutes)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+demo: .venv/.done
+	@echo "Fitting five RealNVP flows to the pinwheel"
+	$(BIN)/pyro-vmonf reproduce pinwheel --out out/pinwheel
+	@echo "Fitting five masked autoregressive flows to handwritten digits 0-4"
+	$(BIN)/pyro-vmonf reproduce digits --out out/digits
+	@echo "Look at out/pinwheel/pinwheel.png and out/digits/digits.png"
+
+test: .venv/.done
+	@echo "Running all tests on two processes"
+	$(BIN)/pytest -n 2
+
+check: .venv/.done
+	@echo "Lint"
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	@echo "Types"
+	$(BIN)/mypy
+	@echo "Wheel: build it, install it elsewhere, import it from outside the repository"
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target build/wheel/site build/wheel/*.whl
+	cd / && PYTHONPATH=$(CURDIR)/build/wheel/site $(CURDIR)/$(BIN)/python $(CURDIR)/tests/wheel_check.py $(CURDIR)/build/wheel/site
+
+lowest:
+	@echo "All tests with the lowest versions that pyproject.toml allows, in .venv-lowest"
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check -c tests/lowest.txt -e '.[test]'
+	.venv-lowest/bin/pytest -n 2
+
+clean:
+	rm -rf .venv .venv-lowest build out
