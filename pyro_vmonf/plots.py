@@ -91,17 +91,17 @@ def history(columns: dict[str, tuple[Sequence[float], Sequence[float]]]) -> Figu
     """Curves over the epochs, in nats per observation: name → (epochs, values); a temperature gets its own axis."""
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     ax = figure.subplots()
-    for name, (epochs, values) in columns.items():
-        if name != "temperature" and values:
-            ax.plot(epochs, values, label=name.replace("_", " "))
-    # The first epochs are far below the rest and would flatten it.
-    settled = [v for name, (_, values) in columns.items() if name != "temperature" for v in values[len(values) // 20 :]]
-    if settled:
-        margin = 0.05 * (max(settled) - min(settled)) + 1e-9
-        ax.set_ylim(min(settled) - margin, max(settled) + margin)
+    for name, (epochs, column) in columns.items():
+        if name != "temperature" and column:
+            ax.plot(epochs, column, label=name.replace("_", " "))
+    values = [v for name, (_, column) in columns.items() if name != "temperature" for v in column]
+    if values:  # early values, far below the rest, would flatten it
+        low, high = float(np.quantile(values, 0.2)), max(values)
+        ax.set_ylim(low - 0.3 * (high - low) - 1e-9, high + 0.1 * (high - low) + 1e-9)
     ax.set_xlabel("epoch")
     ax.set_ylabel("nats per observation")
-    ax.legend(loc="lower right", fontsize=8)
+    if values:
+        ax.legend(loc="lower right", fontsize=8)
     if columns.get("temperature", ([], []))[1]:
         other = ax.twinx()
         other.plot(*columns["temperature"], color="grey", linestyle=":", linewidth=1)

@@ -16,10 +16,10 @@ from pyro_vmonf.transforms import (
     Permutation,
     PLUAffine,
     PReLU,
+    Reversal,
     clear_caches,
     coupling,
     masked_autoregressive,
-    reversal,
     select,
 )
 
@@ -38,7 +38,7 @@ REGISTRY = {
     "maf-deep": lambda k: masked_autoregressive(D, (9, 8), components=k),
     "iaf": lambda k: Inverse(masked_autoregressive(D, (9,), components=k)),
     "permutation": lambda k: Permutation(torch.tensor([2, 0, 4, 1, 3])),
-    "reversal": lambda k: reversal(D),
+    "reversal": lambda k: Reversal(),
 }
 PRIVATE = sorted(set(REGISTRY) - {"permutation", "reversal"})
 

@@ -8,7 +8,7 @@ from pyro.distributions.torch_transform import TransformModule
 from pyro_vmonf._checks import check_count
 from pyro_vmonf.components.stacked import StackedFlow, StandardNormal, private_from
 from pyro_vmonf.transforms.elementwise import ActNorm, BatchNorm
-from pyro_vmonf.transforms.permutation import reversal
+from pyro_vmonf.transforms.permutation import Reversal
 from pyro_vmonf.transforms.recipes import coupling, masked_autoregressive
 
 __all__ = ["MAF", "Normalization", "RealNVP"]
@@ -99,7 +99,7 @@ def chain(
         raise ValueError(f"normalization: expected None or one of {sorted(NORMALIZATIONS)}, got {normalization!r}")
     parts: list[TransformModule] = []
     for i, k in enumerate(private_from(shared, transforms, components)):
-        parts += [reversal(features)] if i else []
+        parts += [Reversal()] if i else []
         parts.append(step(k))
         parts += [NORMALIZATIONS[normalization](features, components=k)] if normalization else []
     return StandardNormal(features), parts

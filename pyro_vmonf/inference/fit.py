@@ -48,7 +48,7 @@ def fit(
     Unlabelled points contribute the exact K-sum ELBO, Σ_z q(z|x) [log p(x|z) + log p(z) − log q(z|x)]; labelled ones
     log p(x, y) + log q(y | x), whose second term is what teaches the encoder. With labels in y the fit is the thesis's
     (section 5.1.2): ``pretrain_epochs`` passes over the labelled points alone, then ``epochs`` in which a pass over the
-    labelled and a pass over the unlabelled points take turns, in equally many steps.
+    labelled and a pass over the unlabelled points take turns. The term log q(y | x) is part of every step.
 
     Both modules end on ``device`` and in evaluation mode. The same seed gives the same result, and the global random
     state is left as it was.

@@ -1,7 +1,6 @@
 """The moving parts of one fit: passes over the data, steps, and the last parameters that were good."""
 
 import math
-from collections.abc import Iterator
 
 import pyro
 import torch
@@ -66,57 +65,70 @@ class Run:
     def sweep(self, points: Tensor, *, supervised: bool, hold_encoder: bool = False) -> float:
         """One pass over ``points``; the mean objective per observation."""
         total = 0.0
-        for places in self.batches(points):
-            x = self.x[places].to(self.device)
-            y = self.y[places].to(self.device) if supervised and self.y is not None else None
-            total -= self.step(x, y, len(points), hold_encoder) * len(places)
+        for places in points[torch.randperm(len(points)).to(points.device)].split(self.options.batch_size):
+            total -= self.step(places, len(points), supervised, hold_encoder) * len(places)
         return total / len(points)
 
-    def batches(self, points: Tensor) -> Iterator[Tensor]:
-        """``points`` in random order, in batches.
+    def step(self, places: Tensor, size: int, supervised: bool, hold_encoder: bool = False) -> float:
+        """One update from the points at ``places``; the loss per observation before it.
 
-        Labelled points, if they are the fewer, come in as many (smaller) batches as the unlabelled.
+        Where there are labels every step also teaches the encoder by −log q(y | x), of this batch if it is labelled and
+        of some labelled points if not: few labels would soon drown in what the ELBO says of all the rest.
         """
-        steps = math.ceil(max(len(points), len(self.unlabelled)) / self.options.batch_size)
-        order = torch.randperm(len(points)).to(points.device)
-        yield from points[order].split(
-            math.ceil(len(points) / steps) if points is self.labelled else self.options.batch_size
-        )
-
-    def step(self, x: Tensor, y: Tensor | None, size: int, hold_encoder: bool = False) -> float:
-        """One update; the loss per observation before it."""
         self.model.train()
         self.guide.train()
         self.optimizer.zero_grad()
-        loss = self.loss(x, y, size)
-        value = float(loss.detach())
-        self.check("loss", value)
+        x, y = self.batch(places)
+        loss = self.loss(x, y if supervised else None, size)
+        value = self.checked("loss", loss)
         loss.backward()
         if not self.good:  # the loss of these parameters is finite
             self.good = {name: tensor.clone() for name, tensor in self.pair.state_dict().items()}
         if hold_encoder:
             self.guide.zero_grad()
+        if len(self.labelled):
+            some = places if supervised else self.some_labelled()
+            label_loss = self.label_loss(*self.batch(some))
+            label_value = self.checked("loss", label_loss)
+            value += label_value if supervised else 0.0
+            label_loss.backward()
         limit = math.inf if self.options.clip_norm is None else self.options.clip_norm
-        self.check("gradient", float(nn.utils.clip_grad_norm_(self.parameters, limit)))
+        self.checked("gradient", nn.utils.clip_grad_norm_(self.parameters, limit))
         self.optimizer.step()
         self.steps += 1
         return value
 
+    def batch(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """x and y at ``places``, on the device; y is −1 where there are no labels."""
+        x = self.x[places].to(self.device)
+        y = x.new_full((len(x),), -1, dtype=torch.long) if self.y is None else self.y[places.to(self.y.device)]
+        return x, y.to(self.device)
+
+    def some_labelled(self) -> Tensor:
+        """A batch of labelled points, chosen at random."""
+        return self.labelled[torch.randperm(len(self.labelled)).to(self.labelled.device)][: self.options.batch_size]
+
     def loss(self, x: Tensor, y: Tensor | None, size: int) -> Tensor:
-        """−ELBO per observation; with labels −log p(x, y) − log q(y | x)."""
+        """−ELBO per observation, which is −log p(x, y) where y is given."""
         # Pyro's own validation costs a third of a small step, and the data were checked before the fit. The scope keeps
         # the user's global parameter store as it is.
         with pyro.get_param_store().scope(), pyro.validation_enabled(False):
             loss: Tensor = self.elbo(x, y, size) / size
-        if y is None:
-            return loss
-        # z is known, so the ELBO leaves the encoder alone; this term teaches it.
-        return loss - self.guide.logits(x).gather(-1, y.unsqueeze(-1)).mean()
+        return loss
 
-    def check(self, what: str, value: float) -> None:
-        """Restores the last good parameters and raises :class:`NonFiniteError` unless ``value`` is finite."""
+    def label_loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """−log q(y | x), on average."""
+        return nn.functional.nll_loss(self.guide.logits(x), y)
+
+    def checked(self, what: str, tensor: Tensor) -> float:
+        """The number in ``tensor``.
+
+        Raises:
+            NonFiniteError: if it is NaN or infinite, after restoring the last good parameters.
+        """
+        value = float(tensor.detach())
         if math.isfinite(value):
-            return
+            return value
         if self.good:
             self.pair.load_state_dict(self.good)
         raise NonFiniteError(

@@ -57,7 +57,8 @@ def pinwheel_pair() -> tuple[FlowMixture, SoftmaxEncoder]:
 
 
 def circles_pair() -> tuple[FlowMixture, SoftmaxEncoder]:
-    return FlowMixture(RealNVP(2, 2, transforms=10, hidden_features=(8,))), SoftmaxEncoder(mlp(2, 2, (16, 16)), 2)
+    components = RealNVP(2, 2, transforms=10, hidden_features=(8,), normalization="act")
+    return FlowMixture(components), SoftmaxEncoder(mlp(2, 2, (16, 16)), 2)
 
 
 def mnist_pair() -> tuple[FlowMixture, SoftmaxEncoder]:
@@ -93,13 +94,15 @@ EXPERIMENTS = {
             circles_data,
             circles_pair,
             {"epochs": 500, "batch_size": 128, "learning_rate": 1e-3, "temperature": Temperature(5.0, 0.98)},
+            standardize,
         ),
         Experiment(
             "two-circles-labels",
             "the same and 32 labelled points (fig. 5.3)",
             labelled_circles_data,
             circles_pair,
-            {"epochs": 500, "pretrain_epochs": 300, "encoder_delay": 20, "batch_size": 128, "learning_rate": 1e-3},
+            {"epochs": 500, "pretrain_epochs": 300, "encoder_delay": 250, "batch_size": 128, "learning_rate": 1e-3},
+            standardize,
         ),
         Experiment(
             "mnist",
