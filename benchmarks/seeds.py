@@ -2,8 +2,8 @@
 
     python benchmarks/seeds.py pinwheel --seeds 5 --out out/seeds [--threads 1] [--epochs N]
 
-Each seed is a run of ``pyro-vmonf reproduce`` in a folder of its own; those that are done are not repeated, and one that
-was broken off goes on.
+Each seed is a run of ``pyro-vmonf reproduce`` in a folder of its own; those that are done are not repeated, and one
+that was broken off goes on.
 """
 
 import argparse

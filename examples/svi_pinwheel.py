@@ -14,6 +14,7 @@ from pyro_vmonf.models import FlowMixture
 
 
 def main(args):
+    pyro.clear_param_store()  # SVI keeps parameters by name: a second model in one process would meet the first one's
     pyro.set_rng_seed(args.seed)
     x, _ = pinwheel(512, seed=args.seed)
     x_test, y_test = pinwheel(512, seed=args.seed + 1)

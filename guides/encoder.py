@@ -10,7 +10,7 @@ from pyro.distributions import Categorical
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_vmonf._checks import check_count, check_positive
+from pyro_vmonf._checks import check_count, check_positive, check_widths
 
 __all__ = ["SoftmaxEncoder", "clamp", "mlp"]
 
@@ -21,7 +21,8 @@ def mlp(in_features: int, out_features: int, hidden_features: Sequence[int] = (1
     Raises:
         ValueError: if a width is below 1.
     """
-    widths = [check_count("features", w) for w in (in_features, *hidden_features, out_features)]
+    ends = check_count("in_features", in_features), check_count("out_features", out_features)
+    widths = [ends[0], *check_widths("hidden_features", hidden_features), ends[1]]
     layers: list[nn.Module] = []
     for i, o in pairwise(widths):
         layers += [nn.Linear(i, o), nn.ReLU()]
@@ -47,13 +48,19 @@ class SoftmaxEncoder(PyroModule):
 
     def __init__(self, network: nn.Module, n_components: int, temperature: float = 1.0) -> None:
         super().__init__()
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"network: expected a module, got {type(network).__name__}")
         self.network = network
         self.n_components = check_count("n_components", n_components)
         self.register_buffer("temperature", torch.tensor(check_positive("temperature", temperature)))
 
     def forward(self, x: Tensor, y: Tensor | None = None, size: int | None = None) -> Tensor:
-        """The program: samples z for a batch x, with the arguments of the model's (see ``FlowMixture``)."""
-        with pyro.plate("data", size or len(x), subsample=torch.arange(len(x), device=x.device)):
+        """The program: samples z for a batch x, with the arguments of the model's (see ``FlowMixture``).
+
+        Where there is a label z is known, and the ELBO has no gradient for the network; to teach it the labels add
+        −log q(y | x), ``nll_loss(guide.logits(x), y)``, to the loss, as ``fit`` does.
+        """
+        with pyro.plate("data", size or len(x), subsample=torch.arange(len(x), device=x.device), dim=-1):
             logits = clamp(self.logits(x), y)
             z: Tensor = pyro.sample("z", Categorical(logits=logits), infer={"enumerate": "parallel"})
         return z

@@ -27,8 +27,7 @@ class FlowMixture(PyroModule):
 
     Args:
         components: p(x | z).
-        weights: ``"uniform"``, ``"learned"``, K numbers, or a module that returns log π ``(K,)`` and may itself
-            sample π.
+        weights: ``"uniform"``, ``"learned"``, K numbers, or a module that returns log π ``(K,)``.
     """
 
     def __init__(
@@ -50,12 +49,15 @@ class FlowMixture(PyroModule):
 
         Args:
             x: a batch ``(N, *event)``; None to sample ``size`` points (1 if not given).
-            y: labels ``(N,)``, −1 where unlabelled; observed, they fix z.
+            y: labels ``(N,)`` of x, −1 where unlabelled; observed, they fix z. The ELBO of a labelled point is
+                log p(x, y): it does not teach the guide, for which ``fit`` adds −log q(y | x).
             size: number of points in the whole data set, by which the plate scales the batch; N if not given.
 
         Returns:
             x.
         """
+        if y is not None and x is None:
+            raise ValueError("y: expected labels of an observed x, got labels without x")
         log_weights = self.weights()
         with self.plate(x, size):
             z = pyro.sample("z", Categorical(logits=log_weights), infer={"enumerate": "parallel"})
@@ -67,10 +69,10 @@ class FlowMixture(PyroModule):
     def plate(self, x: Tensor | None, size: int | None) -> pyro.plate:
         """The plate over the data: the batch x stands for ``size`` points."""
         if x is None:
-            return pyro.plate("data", check_count("size", 1 if size is None else size))
+            return pyro.plate("data", check_count("size", 1 if size is None else size), dim=-1)
         if size is not None and size < len(x):
             raise ValueError(f"size: expected at least the {len(x)} points of the batch, got {size}")
-        return pyro.plate("data", size or len(x), subsample=torch.arange(len(x), device=x.device))
+        return pyro.plate("data", size or len(x), subsample=torch.arange(len(x), device=x.device), dim=-1)
 
     def log_joint(self, x: Tensor) -> Tensor:
         """log p(x, z = k) in nats: x ``(*batch, *event)`` → ``(K, *batch)``."""

@@ -64,12 +64,18 @@ class LearnedWeights(nn.Module):
 def as_weights(weights: "str | Tensor | Sequence[float] | nn.Module", n_components: int) -> nn.Module:
     """``"uniform"``, ``"learned"``, K numbers, or a module that returns log π, as such a module."""
     if isinstance(weights, nn.Module):
+        with torch.no_grad():
+            shape = tuple(weights().shape)
+        if shape != (n_components,):
+            raise ValueError(f"weights: expected a module that returns shape ({n_components},), got {shape}")
         return weights
     if isinstance(weights, str):
         named: dict[str, type[nn.Module]] = {"uniform": UniformWeights, "learned": LearnedWeights}
         if weights not in named:
             raise ValueError(f"weights: expected one of {sorted(named)}, numbers or a module, got {weights!r}")
         return named[weights](n_components)
+    if not hasattr(weights, "__len__"):
+        raise TypeError(f"weights: expected a name, {n_components} numbers or a module, got {weights!r}")
     if len(weights) != n_components:
         raise ValueError(f"weights: expected {n_components} numbers, one for each component, got {len(weights)}")
     return FixedWeights(weights)

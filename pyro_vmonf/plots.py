@@ -94,7 +94,7 @@ def history(columns: dict[str, tuple[Sequence[float], Sequence[float]]]) -> Figu
     for name, (epochs, column) in columns.items():
         if name != "temperature" and column:
             ax.plot(epochs, column, label=name.replace("_", " "))
-    values = [v for name, (_, column) in columns.items() if name != "temperature" for v in column]
+    values = [v for name, (_, column) in columns.items() if name != "temperature" for v in column if np.isfinite(v)]
     if values:  # early values, far below the rest, would flatten it
         low, high = float(np.quantile(values, 0.2)), max(values)
         ax.set_ylim(low - 0.3 * (high - low) - 1e-9, high + 0.1 * (high - low) + 1e-9)

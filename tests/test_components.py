@@ -119,9 +119,12 @@ def test_device_dtype_and_state(name, device):
     assert (table.device.type, table.dtype) == (device, torch.float32)
     sample = components.sample(torch.tensor([0, 1, 2], device=device))
     assert (sample.device.type, sample.dtype) == (device, torch.float32)
-    other = copy.deepcopy(components)
+    other = moved(CONTRACT[name]()).to(device=device, dtype=torch.float32)
+    assert not torch.allclose(other.log_prob(x), table)
     other.load_state_dict(components.state_dict())
-    torch.testing.assert_close(other.log_prob(x), table, atol=0, rtol=0)
+    other.train(components.training)
+    torch.testing.assert_close(other.log_prob(x), table)
+    torch.testing.assert_close(copy.deepcopy(components).log_prob(x), table)
 
 
 @contract
@@ -138,8 +141,6 @@ def test_one_pass_without_a_loop_over_components():
     """A stacked flow calls each transform once, whatever K."""
     components = RealNVP(2, 20, transforms=4)
     calls = []
-    for transform in components.transforms:
-        transform.register_forward_hook(lambda *_: calls.append(1))
     networks = [m for m in components.modules() if type(m).__name__ == "Dense"]
     for network in networks:
         network.register_forward_hook(lambda *_: calls.append("network"))
@@ -160,6 +161,39 @@ def test_component_shares_memory_and_gradients():
     for name, parameter in components.named_parameters():
         assert bool(parameter.grad[1].abs().sum() > 0), name
         assert bool((parameter.grad[[0, 2]] == 0).all()), name
+
+
+def nested_flow():
+    chain = dist.transforms.ComposeTransform([dist.transforms.affine_coupling(2, [8]), coupling(2).inv])
+    inner = dist.TransformedDistribution(dist.Normal(torch.zeros(2), torch.ones(2)).to_event(1), [chain])
+    return dist.TransformedDistribution(inner, [coupling(2), dist.transforms.AffineTransform(torch.ones(2), 2.0, 1)])
+
+
+def test_transforms_are_found_however_deep():
+    components = FlowList([nested_flow(), RealNVP(2, 1, transforms=2)]).double()
+    components.log_prob(torch.randn(9, 2)).sum().backward()
+    parameters = dict(components.members[0].named_parameters())
+    assert len(parameters) == 4 + 4 + 4
+    assert all(p.grad is not None for p in parameters.values())
+    copy.deepcopy(components)
+    components.float()
+    assert components.log_prob(torch.randn(9, 2, dtype=torch.float32)).dtype == torch.float32
+
+
+def test_initialize_refuses_what_it_cannot_use():
+    components = RealNVP(2, 3, transforms=2, normalization="act")
+    x = torch.randn(10, 2)
+    for shares, message in (
+        (torch.ones(3, 10), r"responsibilities: expected shape \(N ≥ 2, K\) = \(10, 3\)"),
+        (torch.tensor([1.0, 1.0, 0.0]).expand(10, 3), "responsibilities: expected shares ≥ 0, some for each"),
+        (-torch.ones(10, 3), "responsibilities: expected shares ≥ 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            components.initialize(x, shares)
+    with pytest.raises(ValueError, match="N ≥ 2"):
+        components.initialize(x[:1])
+    with pytest.raises(ValueError, match=r"x: expected shape \(\*batch, 2\)"):
+        components.initialize(torch.randn(10, 3))
 
 
 def test_fixed_members_move_with_the_list(device):
@@ -192,6 +226,19 @@ class Untable(nn.Module):
         (lambda: RealNVP(2, 2).log_prob(torch.zeros(3, 2).long()), TypeError, "x: expected a floating-point tensor"),
         (lambda: RealNVP(2, 2).sample(torch.tensor([0, 2])), ValueError, "z: expected values from 0 to 1"),
         (lambda: RealNVP(2, 2).sample(torch.tensor([0.5])), TypeError, "z: expected integers"),
+        (lambda: RealNVP(2, 2).sample([0, 1]), TypeError, "z: expected a tensor of integers, got list"),
+        (lambda: RealNVP(2, 2).given(torch.tensor([-1])), ValueError, "z: expected values from 0 to 1, got -1"),
+        (lambda: RealNVP(2, 2, hidden_features=8), ValueError, r"hidden_features: expected a sequence .* \(8,\)"),
+        (
+            lambda: FlowList([dist.Normal(torch.nn.Parameter(torch.zeros(2)), 1.0).to_event(1)]),
+            ValueError,
+            r"members\[0\]: expected a distribution whose own tensors are fixed",
+        ),
+        (
+            lambda: StackedFlow(dist.Normal(torch.zeros(2), 1.0).to_event(1), [coupling(2)]),
+            TypeError,
+            "base: expected a module that returns a distribution",
+        ),
         (lambda: RealNVP(2, 2).component(2), ValueError, "k: expected a component from 0 to 1, got 2"),
         (
             lambda: StackedFlow(StandardNormal(2), [coupling(2, components=2), coupling(2, components=3)]),

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import importlib
 
 import pyro
 import pyro.distributions as dist
@@ -13,14 +14,16 @@ from pyro_vmonf import plots
 from pyro_vmonf.components import MAF, FlowList, RealNVP, StackedFlow, StandardNormal
 from pyro_vmonf.data import pinwheel, two_circles
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import NonFiniteError, Temperature, fit, read
+from pyro_vmonf.inference import History, NonFiniteError, Temperature, fit, read
 from pyro_vmonf.inference import checkpoint as checkpoints
 from pyro_vmonf.inference.options import Options
 from pyro_vmonf.inference.run import Run
 from pyro_vmonf.models import FlowMixture
 from pyro_vmonf.transforms import PLUAffine
+from pyro_vmonf.transforms.networks import MaskedLinear
 
 torch.distributions.Distribution.set_default_validate_args(True)  # importing zuko switched it off
+fit_module = importlib.import_module("pyro_vmonf.inference.fit")
 
 
 def pair(components=None, weights="uniform", hidden=(8,)):
@@ -89,7 +92,7 @@ def test_same_seed_same_result_and_no_trace_left_behind():
 
 
 @pytest.mark.parametrize("labels", [False, True])
-def test_a_broken_fit_goes_on_to_the_same_parameters(tmp_path, labels):
+def test_a_broken_fit_goes_on_to_the_same_parameters(tmp_path, monkeypatch, labels):
     x, y = pinwheel(40, wings=3)
     y = torch.where(torch.arange(len(y)) % 4 == 0, y, -1) if labels else None
     settings = {"temperature": Temperature(3.0, 0.8), "seed": 5, "weight_decay": 1e-3, "clip_norm": 1.0}
@@ -101,7 +104,16 @@ def test_a_broken_fit_goes_on_to_the_same_parameters(tmp_path, labels):
     fresh = copy.deepcopy((model, guide))
     whole = quick(model, guide, x, y, epochs=6, **settings)
     path = tmp_path / "checkpoint.pt"
-    quick(*twins, x, y, epochs=2, checkpoint=path, **settings)
+
+    def broken(run, epoch, validation, whole_epoch=fit_module.one_epoch):
+        if epoch == 4:
+            raise KeyboardInterrupt
+        return whole_epoch(run, epoch, validation)
+
+    monkeypatch.setattr(fit_module, "one_epoch", broken)
+    with pytest.raises(KeyboardInterrupt):
+        quick(*twins, x, y, epochs=6, checkpoint=path, checkpoint_minutes=1e-9, **settings)
+    monkeypatch.undo()
     rest = quick(*fresh, x, y, epochs=6, checkpoint=path, **settings)
     assert same(state(model, guide), state(*fresh))
     strip = [[{k: v for k, v in row.items() if k != "seconds"} for row in h.rows] for h in (whole, rest)]
@@ -115,15 +127,25 @@ def test_a_checkpoint_of_another_fit_is_refused(tmp_path):
     quick(*pair(), x, checkpoint=path)
     with pytest.raises(ValueError, match=r"learning_rate = 0\.001, this fit has 0\.01"):
         quick(*pair(), x, checkpoint=path, learning_rate=0.01)
-    with pytest.raises(ValueError, match="sum of x"):
+    with pytest.raises(ValueError, match="checksum of x"):
         quick(*pair(), x + 1, checkpoint=path)
+    with pytest.raises(ValueError, match=r"epochs: expected at least the 3 .* got 1"):
+        quick(*pair(), x, checkpoint=path, epochs=1)
 
 
 def test_a_checkpoint_cannot_run_code(tmp_path):
     path = tmp_path / "checkpoint.pt"
     torch.save({"model": Temperature}, path)
-    with pytest.raises(Exception, match="Weights only load failed"):
+    with pytest.raises(ValueError, match=r"expected the state of a fit .* Weights only load failed"):
         checkpoints.load(path, {})
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK"])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="checkpoint: expected the state of a fit in"):
+        quick(*pair(), X, checkpoint=path)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -144,7 +166,8 @@ def test_clipping_clips(monkeypatch):
     original = torch.optim.Adam.step
 
     def watched(self, *args):
-        norms.append(float(torch.nn.utils.get_total_norm([p.grad for g in self.param_groups for p in g["params"]])))
+        squares = [p.grad.square().sum() for g in self.param_groups for p in g["params"]]
+        norms.append(float(torch.stack(squares).sum().sqrt()))
         return original(self, *args)
 
     monkeypatch.setattr(torch.optim.Adam, "step", watched)
@@ -177,6 +200,63 @@ def test_a_non_finite_loss_stops_and_leaves_good_parameters():
     guide.network.left = 10**9
     assert all(bool(torch.isfinite(tensor).all()) for tensor in state(model, guide))
     assert bool(torch.isfinite(read(model, guide, x).elbo).all())
+
+
+def test_the_last_good_parameters_come_back_after_a_leap():
+    """One batch an epoch, and a learning rate that throws the parameters out of the world."""
+    x, _ = pinwheel(40, wings=3)
+    model, guide = pair()
+    before = state(model, guide)
+    with pytest.raises(NonFiniteError, match="step 1"):
+        quick(model, guide, x, epochs=50, batch_size=1000, learning_rate=1e200)
+    assert same(before, state(model, guide))
+    assert bool(torch.isfinite(read(model, guide, x).elbo).all())
+    assert not model.training
+
+
+def test_weight_decay_decays():
+    x, _ = pinwheel(40, wings=3)
+    model, guide = pair()
+    twins = copy.deepcopy((model, guide))
+    quick(model, guide, x)
+    quick(*twins, x, weight_decay=10.0)
+    norms = [sum(float(p.detach().square().sum()) for p in m.parameters()) for m in (model, twins[0])]
+    assert norms[1] < norms[0]
+
+
+def test_masked_weights_stay_zero():
+    """Dwindling to denormal numbers instead, they would make every product several times slower."""
+    x, _ = pinwheel(40, wings=3)
+    model, guide = pair(MAF(2, 3, transforms=2, hidden_features=(8,)))
+    quick(model, guide, x, weight_decay=1e-2)
+    layers = [m for m in model.modules() if isinstance(m, MaskedLinear)]
+    assert layers
+    for layer in layers:
+        assert bool((layer.weight[(layer.mask == 0).expand_as(layer.weight)] == 0).all())
+
+
+def test_a_last_batch_of_one_does_not_happen():
+    x, _ = pinwheel(11, wings=3)
+    quick(*pair(RealNVP(2, 3, transforms=2, normalization="batch")), x, batch_size=32)
+
+
+def test_read_takes_what_fit_takes_and_leaves_modes_alone():
+    model, guide = pair()
+    model.float()
+    guide.float()
+    model.train()
+    model.components.transforms[0].eval()
+    read(model, guide, X)
+    assert model.training
+    assert not model.components.transforms[0].training
+    for bad, message in ((X[0], "N, 2"), (X[:0], "N ≥ 1"), (X / 0, "finite")):
+        with pytest.raises(ValueError, match=message):
+            read(model, guide, bad)
+
+
+def test_a_history_with_infinite_values_is_saved(tmp_path):
+    History([{"epoch": 0, "heldout_evidence": float("-inf")}]).save(str(tmp_path / "history.json"))
+    assert '"heldout_evidence": null' in (tmp_path / "history.json").read_text()
 
 
 def test_a_non_finite_gradient_stops_before_it_is_used():
@@ -310,6 +390,8 @@ X, Y = torch.randn(20, 2, dtype=torch.float64), torch.zeros(20).long()
         ((X,), {"batch_size": 0}, ValueError, "batch_size: expected an integer of at least 1"),
         ((X,), {"learning_rate": 0.0}, ValueError, "learning_rate: expected a finite number above 0"),
         ((X,), {"weight_decay": -1.0}, ValueError, "weight_decay: expected a finite number above 0"),
+        ((X,), {"learning_rate": "fast"}, ValueError, "learning_rate: expected a finite number above 0, got 'fast'"),
+        ((X,), {"temperature": 5.0}, TypeError, "temperature: expected a Temperature schedule or None, got 5.0"),
         ((X,), {"clip_norm": -1.0}, ValueError, "clip_norm: expected a finite number above 0"),
         ((X,), {"pretrain_epochs": 3}, ValueError, "expected labels in y to train on, got none"),
         ((X, Y - 1), {"encoder_delay": 3}, ValueError, "expected labels in y to train on, got none"),
@@ -330,6 +412,8 @@ def test_a_guide_of_another_size_is_refused():
     model, _ = pair()
     with pytest.raises(ValueError, match="guide: expected 3 components, as the model has, got 2"):
         quick(model, SoftmaxEncoder(mlp(2, 2), 2), X)
+    with pytest.raises(TypeError, match="model: expected a FlowMixture, got SoftmaxEncoder"):
+        quick(*reversed(pair()), X)
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,16 @@ def test_the_plate_scales_a_batch_to_the_data_set():
     torch.testing.assert_close(loss(model, guide, x, None, 10 * N), 10 * loss(model, guide, x))
 
 
+def test_another_plate_around_the_program():
+    model, _ = pair()
+    x = torch.randn(N, 2)
+    with pyro.plate("outer", N, dim=-2):
+        site = poutine.trace(model).get_trace(x).nodes["x"]
+    assert site["fn"].log_prob(x).shape == (N, N)
+    with pytest.raises(ValueError, match="collide"), pyro.plate("outer", N, dim=-1):
+        model(x)
+
+
 def test_a_step_evaluates_every_component_once():
     model, guide = pair()
     tables = []
@@ -240,7 +250,11 @@ def test_weights_start_uniform(make):
             ValueError,
             r"network: expected an output of shape \(3",
         ),
-        (lambda: mlp(2, 2, (0,)), ValueError, "features: expected an integer of at least 1, got 0"),
+        (lambda: FlowMixture(RealNVP(2, 2), None), TypeError, "weights: expected a name, 2 numbers or a module, got"),
+        (lambda: FlowMixture(RealNVP(2, 3), UniformWeights(2)), ValueError, r"weights: .* shape \(3,\), got \(2,\)"),
+        (lambda: SoftmaxEncoder(3, 3), TypeError, "network: expected a module, got int"),
+        (lambda: pair()[0](y=torch.zeros(3).long(), size=3), ValueError, "y: expected labels of an observed x"),
+        (lambda: mlp(2, 2, (0,)), ValueError, "hidden_features: expected an integer of at least 1, got 0"),
         (lambda: pair()[0](torch.zeros(3, 2), size=2), ValueError, "size: expected at least the 3 points"),
     ],
 )

@@ -286,6 +286,8 @@ def test_batch_norm_refuses_one_point():
         (lambda: PReLU(0), "features: expected an integer of at least 1, got 0"),
         (lambda: ActNorm(2, components=0), "components: expected an integer of at least 1, got 0"),
         (lambda: Permutation(torch.tensor([0, 0, 1])), "order: expected a permutation of 0 … 2"),
+        (lambda: PLUAffine(3, order=torch.tensor([0, 0, 1])), "order: expected a permutation of 0 … 2"),
+        (lambda: ActNorm(2, limit=0.0), "limit: expected a finite number above 0, got 0.0"),
         (lambda: coupling(4, limit=0.0), "limit: expected a finite number above 0, got 0.0"),
     ],
 )

@@ -56,7 +56,7 @@ class Components(nn.Module, ABC):
             TypeError: if z does not hold integers.
             ValueError: if one is outside 0 … K − 1.
         """
-        flat = self._checked(z).reshape(-1)
+        flat = self.checked(z).reshape(-1)
         x: Tensor | None = None
         for k in flat.unique().tolist():
             rows = (flat == k).nonzero().squeeze(-1)
@@ -71,7 +71,10 @@ class Components(nn.Module, ABC):
         """p(x | z) for ``pyro.sample("x", components.given(z), obs=x)``; z may be enumerated."""
         return Given(self, z)
 
-    def _checked(self, z: Tensor) -> Tensor:
+    def checked(self, z: Tensor) -> Tensor:
+        """z as a ``LongTensor`` with values from 0 to K − 1; raises ``TypeError`` or ``ValueError`` if it is not."""
+        if not isinstance(z, Tensor):
+            raise TypeError(f"z: expected a tensor of integers, got {type(z).__name__}")
         if z.is_floating_point() or z.is_complex() or z.dtype == torch.bool:
             raise TypeError(f"z: expected integers, got {z.dtype}")
         if z.numel() and not 0 <= int(z.min()) <= int(z.max()) < self.n_components:
@@ -91,7 +94,7 @@ class Given(TorchDistribution):
 
     def __init__(self, components: Components, z: Tensor) -> None:
         self.components = components
-        self.z = z
+        self.z = components.checked(z) if torch.distributions.Distribution._validate_args else z
         super().__init__(z.shape, components.event_shape, validate_args=False)
 
     @constraints.dependent_property

@@ -1,6 +1,6 @@
 """Components of different architectures, side by side."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -16,13 +16,15 @@ class FlowList(Components):
     """Any distributions at all, of any architecture each; a stacked part counts for all its components.
 
     Args:
-        members: each one a distribution (a Pyro flow, a plain ``Normal``: its own tensors stay fixed, transforms that
-            are modules are trained), a module that returns a distribution when called (a zuko flow), or another
-            :class:`Components`, such as ``RealNVP(2, 3)``, whose components all join.
+        members: each one a distribution (a Pyro flow, a plain ``Normal(…).to_event(1)``: its own tensors stay fixed and
+            are no part of the ``state_dict``, transforms that are modules are trained), a module that returns a
+            distribution when called (a zuko flow), or another :class:`Components`, such as ``RealNVP(2, 3)``, whose
+            components all join.
 
     Raises:
         TypeError: for a member of another kind.
-        ValueError: for no member, a distribution with a batch shape, or event shapes that differ.
+        ValueError: for no member, a distribution with a batch shape or with tensors that require gradients, or event
+            shapes that differ.
     """
 
     def __init__(self, members: Sequence[Components | nn.Module | Distribution]) -> None:
@@ -61,8 +63,15 @@ class Single(Components):
     def __init__(self, name: str, member: nn.Module | Distribution) -> None:
         super().__init__()
         self.member = member
-        if isinstance(member, Distribution):  # its transforms may be modules with parameters to train
-            self.transforms = nn.ModuleList(t for t in transforms_of(member) if isinstance(t, nn.Module))
+        self.held = list(inside(member)) if isinstance(member, Distribution) else []
+        # Transforms may be modules with parameters to train; nothing else of a plain distribution is trained.
+        self.modules_held = nn.ModuleList(part for part in self.held if isinstance(part, nn.Module))
+        for part in self.held:
+            if not isinstance(part, nn.Module) and any(t.requires_grad for t in tensors_of(part).values()):
+                raise ValueError(
+                    f"{name}: expected a distribution whose own tensors are fixed, got one that requires gradients; "
+                    "to train it pass a module that returns the distribution"
+                )
         distribution = self.component(0)
         if not isinstance(distribution, Distribution):
             raise TypeError(f"{name}: expected a module that returns a distribution, got {type(distribution).__name__}")
@@ -81,8 +90,9 @@ class Single(Components):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Single":
         """Moves a plain distribution's own tensors with the module (``.to``, ``.double``, ``.cuda``)."""
-        if isinstance(self.member, Distribution):
-            apply_to_tensors(self.member, fn)
+        for part in self.held:
+            if not isinstance(part, nn.Module):
+                vars(part).update({key: fn(tensor) for key, tensor in tensors_of(part).items()})
         return cast("Single", super()._apply(fn, recurse))
 
 
@@ -96,16 +106,21 @@ def as_components(name: str, member: object) -> Components:
     )
 
 
-def transforms_of(distribution: Distribution) -> list[Any]:
-    """The transforms of a transformed distribution, an inverted one replaced by the one it inverts."""
-    found: list[Transform] = getattr(distribution, "transforms", [])
-    return [t if isinstance(t, nn.Module) else t.inv for t in found]
+def inside(owner: object, seen: set[int] | None = None) -> Iterator[Any]:
+    """A distribution and all that it is made of: distributions, transforms and modules, each once, modules whole."""
+    seen = set() if seen is None else seen
+    if id(owner) in seen:
+        return
+    seen.add(id(owner))
+    yield owner
+    if isinstance(owner, nn.Module):
+        return
+    for value in vars(owner).values():
+        for part in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(part, Distribution | Transform):
+                yield from inside(part, seen)
 
 
-def apply_to_tensors(owner: object, fn: Callable[[Tensor], Tensor]) -> None:
-    """Replaces every tensor that a distribution (and those inside it) holds by ``fn`` of it."""
-    for name, value in vars(owner).items():
-        if isinstance(value, Tensor):
-            vars(owner)[name] = fn(value)
-        elif isinstance(value, Distribution):
-            apply_to_tensors(value, fn)
+def tensors_of(owner: object) -> dict[str, Tensor]:
+    """The tensors among an object's attributes."""
+    return {key: value for key, value in vars(owner).items() if isinstance(value, Tensor)}

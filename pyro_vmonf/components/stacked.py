@@ -8,10 +8,11 @@ from pyro.distributions import Normal, TorchDistribution, TransformedDistributio
 from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor, nn
 
+from pyro_vmonf._checks import check_events
 from pyro_vmonf.components.base import Components
 from pyro_vmonf.transforms.affine import PLUAffine
 from pyro_vmonf.transforms.elementwise import ActNorm
-from pyro_vmonf.transforms.stacking import select, stacked_size
+from pyro_vmonf.transforms.stacking import clear_caches, select, stacked_size
 
 __all__ = ["StackedFlow", "StandardNormal"]
 
@@ -51,6 +52,10 @@ class StackedFlow(Components):
 
     def __init__(self, base: nn.Module, transforms: Sequence[TransformModule]) -> None:
         super().__init__()
+        if not isinstance(base, nn.Module):
+            raise TypeError(
+                f"base: expected a module that returns a distribution (see StandardNormal), got {type(base).__name__}"
+            )
         for i, transform in enumerate(transforms):
             if not isinstance(transform, TransformModule):
                 raise TypeError(f"transforms[{i}]: expected a Pyro TransformModule, got {type(transform).__name__}")
@@ -78,14 +83,27 @@ class StackedFlow(Components):
         Args:
             x: ``(N, *event)``.
             responsibilities: each component's share of each point, ``(N, K)``; equal shares if not given.
+
+        Raises:
+            TypeError: if x is not a floating-point tensor.
+            ValueError: if a shape is wrong, there are fewer than 2 points, or a component has no share of any point.
         """
-        y = x.expand(self.n_components, *x.shape)
-        weights = x.new_ones(self.n_components, len(x)) if responsibilities is None else responsibilities.T
+        check_events("x", x, self.event_shape)
+        expected = (len(x), self.n_components)
+        shares = x.new_ones(expected) if responsibilities is None else responsibilities.to(x)
+        if shares.shape != expected or len(x) < 2:
+            raise ValueError(f"responsibilities: expected shape (N ≥ 2, K) = {expected}, got {tuple(shares.shape)}")
+        if not bool((shares >= 0).all()) or not bool((shares.sum(0) > 0).all()):
+            raise ValueError(
+                f"responsibilities: expected shares ≥ 0, some for each component, got {shares.sum(0)} in all"
+            )
+        y, weights = x.expand(self.n_components, *x.shape), shares.T
         for transform in reversed(self.transforms):
             step = cast(TransformModule, transform)
             if isinstance(step, ActNorm | PLUAffine):
                 step.initialize(y, weights)
             y = step.inv(y)
+        clear_caches(self)
 
     def extra_repr(self) -> str:
         return f"n_components={self.n_components}, event_shape={tuple(self.event_shape)}"

@@ -1,5 +1,6 @@
 """A fit's state on disk, written whole, read without executing anything."""
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,13 @@ def load(path: Path, settings: dict[str, Any]) -> State:
     """Reads a state; ``weights_only``, so that the file cannot run code.
 
     Raises:
-        ValueError: if it was written by a fit with other settings or other data, naming the first that differs.
+        ValueError: if it is no state of a fit, or of a fit with other settings or other data, naming the first that
+            differs.
     """
-    state = State(**torch.load(path, map_location="cpu", weights_only=True))
+    try:
+        state = State(**torch.load(path, map_location="cpu", weights_only=True))
+    except (EOFError, KeyError, OSError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
+        raise ValueError(f"checkpoint: expected the state of a fit in {str(path)!r}, got: {error}") from error
     for name, value in settings.items():
         if state.settings.get(name) != value:
             raise ValueError(

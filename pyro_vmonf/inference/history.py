@@ -1,5 +1,6 @@
 """What a fit leaves behind: one row an epoch."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,6 @@ class History:
         having = [row for row in self.rows if name in row]
         return [row["epoch"] for row in having], [row[name] for row in having]
 
-    def save(self, path: Path) -> None:
-        """Writes the rows as JSON."""
-        write_json(path, self.rows)
+    def save(self, path: str | Path) -> None:
+        """Writes the rows as JSON, numbers that are not finite as null."""
+        write_json(Path(path), [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in self.rows])

@@ -37,8 +37,10 @@ class Options:
         ):
             check_count(name, getattr(self, name), least)
         check_positive("learning_rate", self.learning_rate)
-        if self.weight_decay:
+        if self.weight_decay != 0:
             check_positive("weight_decay", self.weight_decay)
+        if self.temperature is not None and not isinstance(self.temperature, Temperature):
+            raise TypeError(f"temperature: expected a Temperature schedule or None, got {self.temperature!r}")
         if self.clip_norm is not None:
             check_positive("clip_norm", self.clip_norm)
 

@@ -1,15 +1,17 @@
 """Reading a fitted pair: exact posterior, encoder, evidence, ELBO and the gap between them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pyro_vmonf._checks import check_count, check_events
+from pyro_vmonf._checks import check_count, check_events, check_finite
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.models.mixture import FlowMixture
 
-__all__ = ["Reading", "read"]
+__all__ = ["Reading", "check_points", "read"]
 
 
 @dataclass(frozen=True)
@@ -58,18 +60,37 @@ def read(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, *, batch_size: in
 
     Raises:
         TypeError: if x is not a floating-point tensor.
-        ValueError: if it has the wrong shape, or ``batch_size`` is below 1.
+        ValueError: if it has the wrong shape or values that are not finite, or ``batch_size`` is below 1.
     """
-    check_events("x", x, model.components.event_shape)
+    x = check_points("x", x, model, guide)
     check_count("batch_size", batch_size)
-    modes = model.training, guide.training
-    model.eval()
-    guide.eval()
     device = guide.temperature.device
     pairs = []
-    for batch in x.split(batch_size):
-        here = batch.to(device)
-        pairs.append((model.log_joint(here).T, guide.logits(here)))
-    model.train(modes[0])
-    guide.train(modes[1])
+    with evaluating(model), evaluating(guide):
+        for batch in x.split(batch_size):
+            here = batch.to(device)
+            pairs.append((model.log_joint(here).T, guide.logits(here)))
     return Reading(torch.cat([joint for joint, _ in pairs]), torch.cat([encoder for _, encoder in pairs]))
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; afterwards each part is in the mode it was in."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def check_points(name: str, x: Tensor, model: FlowMixture, guide: SoftmaxEncoder) -> Tensor:
+    """x ``(N, *event)``, N ≥ 1, finite, in the model's floating-point type."""
+    shape = model.components.event_shape
+    x = check_events(name, x, shape)
+    if x.dim() != len(shape) + 1 or not len(x):
+        raise ValueError(f"{name}: expected shape (N, {', '.join(map(str, shape))}) with N ≥ 1, got {tuple(x.shape)}")
+    check_finite(name, x)
+    dtype = next((p.dtype for p in [*model.parameters(), *guide.parameters()]), x.dtype)
+    return x.to(dtype)

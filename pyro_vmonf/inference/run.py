@@ -47,6 +47,7 @@ class Run:
         self.unlabelled = (~labelled).nonzero().squeeze(-1)
         self.steps = 0
         self.good: dict[str, Tensor] = {}
+        self.good_is_old = True
 
     def epoch(self, number: int) -> Row:
         """Epoch ``number``: a pass over the labelled points, then, after the pretraining, one over the others."""
@@ -54,7 +55,7 @@ class Run:
         if self.options.temperature is not None:
             self.guide.temperature.fill_(self.options.temperature(max(trained, 0)))
         row: Row = {"epoch": number, "temperature": float(self.guide.temperature)}
-        self.good = {}
+        self.good_is_old = True
         if len(self.labelled):
             row["labelled"] = self.sweep(self.labelled, supervised=True)
         if len(self.unlabelled) and trained >= 0:
@@ -65,7 +66,9 @@ class Run:
     def sweep(self, points: Tensor, *, supervised: bool, hold_encoder: bool = False) -> float:
         """One pass over ``points``; the mean objective per observation."""
         total = 0.0
-        for places in points[torch.randperm(len(points)).to(points.device)].split(self.options.batch_size):
+        order = points[torch.randperm(len(points)).to(points.device)]
+        # Batches of about one size: a last batch of a single point has no variance to normalise by.
+        for places in order.tensor_split(math.ceil(len(points) / self.options.batch_size)):
             total -= self.step(places, len(points), supervised, hold_encoder) * len(places)
         return total / len(points)
 
@@ -82,8 +85,6 @@ class Run:
         loss = self.loss(x, y if supervised else None, size)
         value = self.checked("loss", loss)
         loss.backward()
-        if not self.good:  # the loss of these parameters is finite
-            self.good = {name: tensor.clone() for name, tensor in self.pair.state_dict().items()}
         if hold_encoder:
             self.guide.zero_grad()
         if len(self.labelled):
@@ -94,6 +95,10 @@ class Run:
             label_loss.backward()
         limit = math.inf if self.options.clip_norm is None else self.options.clip_norm
         self.checked("gradient", nn.utils.clip_grad_norm_(self.parameters, limit))
+        # Only now are the parameters known to be good: Pyro leaves NaN probabilities out of the loss.
+        if self.good_is_old:
+            self.good = {name: tensor.clone() for name, tensor in self.pair.state_dict().items()}
+            self.good_is_old = False
         self.optimizer.step()
         self.steps += 1
         return value

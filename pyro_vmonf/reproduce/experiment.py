@@ -136,11 +136,11 @@ def run(
         "device": device,
         "threads": torch.get_num_threads(),
     }
-    history.save(folder / "history.json")
     write_whole(
         folder / "model.pt",
         lambda file: torch.save({"model": model.state_dict(), "guide": guide.state_dict()}, file),
     )
+    history.save(folder / "history.json")
     for name, figure in draw(experiment, model, guide, data, reading, history, seed).items():
         save_figure(folder / f"{name}.png", figure)
     write_json(folder / "metrics.json", scores)

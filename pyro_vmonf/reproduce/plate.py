@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pyro
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
@@ -17,7 +18,8 @@ def draw_plate(model: FlowMixture) -> Figure:
 
     For graphviz users ``pyro.render_model(model, (x,))`` draws the same.
     """
-    relations = get_model_relations(model, (torch.zeros(2, *model.components.event_shape),))
+    with pyro.get_param_store().scope():  # the user's store stays as it is
+        relations = get_model_relations(model, (torch.zeros(2, *model.components.event_shape),))
     sites: list[str] = [name for name in relations["sample_sample"] if name not in relations["plate_sample"]]
     height = {name: -1.6 * i for i, name in enumerate(sites)}
     figure = Figure(figsize=(2.6, 1.5 * len(sites) + 0.6), layout="constrained")

@@ -5,7 +5,7 @@ from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyro_vmonf._checks import check_count
+from pyro_vmonf._checks import check_count, check_permutation, check_positive
 from pyro_vmonf.transforms.stacking import Stacked, bounded, unbounded
 
 __all__ = ["PLUAffine"]
@@ -23,6 +23,9 @@ class PLUAffine(TransformModule, Stacked):
         order: the permutation P as a ``LongTensor`` ``(D,)``, P's row d being the unit vector ``order[d]``;
             the identity if not given.
         limit: bound of |s|.
+
+    Raises:
+        ValueError: if ``order`` is not a permutation, or a number is out of range.
     """
 
     bijective = True
@@ -36,12 +39,14 @@ class PLUAffine(TransformModule, Stacked):
         TransformModule.__init__(self)
         Stacked.__init__(self, components)
         check_count("features", features)
-        self.limit = limit
+        self.limit = check_positive("limit", limit)
         self.lower = nn.Parameter(torch.zeros(self.stack(features, features)))
         self.upper = nn.Parameter(torch.zeros(self.stack(features, features)))
         self.raw_log_scale = nn.Parameter(torch.zeros(self.stack(features)))
         self.shift = nn.Parameter(torch.zeros(self.stack(features)))
-        permutation = torch.eye(features)[torch.arange(features) if order is None else order]
+        permutation = torch.eye(features)
+        if order is not None:
+            permutation = permutation[check_permutation("order", order)]
         self.register_buffer("permutation", permutation if components is None else permutation.unsqueeze(0))
 
     @property

@@ -5,7 +5,7 @@ from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyro_vmonf._checks import check_count
+from pyro_vmonf._checks import check_count, check_positive
 from pyro_vmonf.transforms.stacking import Stacked, bounded, unbounded
 
 __all__ = ["ActNorm", "BatchNorm", "PReLU", "weighted_moments"]
@@ -41,7 +41,7 @@ class PReLU(Elementwise):
 
     def __init__(self, features: int, *, components: int | None = None, limit: float = 5.0) -> None:
         super().__init__(features, components=components)
-        self.limit = limit
+        self.limit = check_positive("limit", limit)
         self.raw_log_slope = nn.Parameter(self.per_feature() - 0.5)
 
     def log_slope(self, x: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class ActNorm(Elementwise):
 
     def __init__(self, features: int, *, components: int | None = None, limit: float = 10.0) -> None:
         super().__init__(features, components=components)
-        self.limit = limit
+        self.limit = check_positive("limit", limit)
         self.shift = nn.Parameter(self.per_feature())
         self.raw_log_scale = nn.Parameter(self.per_feature())
 
@@ -147,7 +147,7 @@ class BatchNorm(Elementwise):
         super().__init__(features, components=components)
         self.momentum = momentum
         self.epsilon = epsilon
-        self.limit = limit
+        self.limit = check_positive("limit", limit)
         self.shift = nn.Parameter(self.per_feature())
         self.raw_log_scale = nn.Parameter(self.per_feature())
         self.register_buffer("running_mean", self.per_feature())

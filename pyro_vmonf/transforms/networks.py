@@ -7,17 +7,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pyro_vmonf._checks import check_count, check_positive
+from pyro_vmonf._checks import check_positive, check_widths
 from pyro_vmonf.transforms.stacking import Stacked, bounded
 
-__all__ = ["LIMIT", "MADE", "Dense", "Linear", "check_widths"]
+__all__ = ["LIMIT", "MADE", "Dense", "Linear"]
 
 LIMIT = 1.0  # of |log-scale|: ten couplings can still stretch by e^10
-
-
-def check_widths(name: str, widths: Sequence[int]) -> tuple[int, ...]:
-    """Returns ``widths`` as a tuple of layer widths, each at least 1; raises ``ValueError`` otherwise."""
-    return tuple(check_count(name, width) for width in widths)
 
 
 class Linear(Stacked):

@@ -1,9 +1,10 @@
 """Permutation of the features."""
 
-import torch
 from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor
 from torch.distributions import constraints
+
+from pyro_vmonf._checks import check_permutation
 
 __all__ = ["Permutation", "Reversal"]
 
@@ -28,9 +29,7 @@ class Permutation(TransformModule):
 
     def __init__(self, order: Tensor) -> None:
         super().__init__()
-        if order.dim() != 1 or not torch.equal(order.sort().values, torch.arange(len(order), device=order.device)):
-            raise ValueError(f"order: expected a permutation of 0 … {order.numel() - 1}, got {order.tolist()}")
-        self.register_buffer("order", order)
+        self.register_buffer("order", check_permutation("order", order))
         self.register_buffer("inverse_order", order.argsort())
 
     def _call(self, x: Tensor) -> Tensor:
