@@ -10,7 +10,7 @@ from pyro.distributions import Categorical
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_vmonf._checks import check_count, check_positive, check_widths
+from pyro_vmonf._checks import check_count, check_labels, check_positive, check_widths
 
 __all__ = ["SoftmaxEncoder", "clamp", "mlp"]
 
@@ -61,9 +61,15 @@ class SoftmaxEncoder(PyroModule):
         −log q(y | x), ``nll_loss(guide.logits(x), y)``, to the loss, as ``fit`` does.
         """
         with pyro.plate("data", size or len(x), subsample=torch.arange(len(x), device=x.device), dim=-1):
-            logits = clamp(self.logits(x), y)
+            logits = clamp(self.logits(x), self.checked(y, len(x)))
             z: Tensor = pyro.sample("z", Categorical(logits=logits), infer={"enumerate": "parallel"})
         return z
+
+    def checked(self, y: Tensor | None, size: int) -> Tensor | None:
+        """y, checked where Pyro's validation is on."""
+        if y is None or not torch.distributions.Distribution._validate_args:
+            return y
+        return check_labels("y", y, size, self.n_components)
 
     def logits(self, x: Tensor) -> Tensor:
         """log q(z = k | x) without labels: x ``(N, *event)`` → ``(N, K)``.

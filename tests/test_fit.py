@@ -195,7 +195,7 @@ def test_a_non_finite_loss_stops_and_leaves_good_parameters():
     x, _ = pinwheel(40, wings=3)
     model = FlowMixture(RealNVP(2, 3, transforms=3))
     guide = SoftmaxEncoder(Breaks(good_calls=6), 3)
-    with pytest.raises(NonFiniteError, match=r"expected a finite number, got nan in step 6 of this fit"):
+    with pytest.raises(NonFiniteError, match=r"expected a finite number, got nan in step 5 of this fit"):
         quick(model, guide, x, epochs=5)
     guide.network.left = 10**9
     assert all(bool(torch.isfinite(tensor).all()) for tensor in state(model, guide))
@@ -412,6 +412,8 @@ def test_a_guide_of_another_size_is_refused():
     model, _ = pair()
     with pytest.raises(ValueError, match="guide: expected 3 components, as the model has, got 2"):
         quick(model, SoftmaxEncoder(mlp(2, 2), 2), X)
+    with pytest.raises(ValueError, match="guide: expected a network for x of shape"):
+        quick(model, SoftmaxEncoder(mlp(5, 3), 3), X)
     with pytest.raises(TypeError, match="model: expected a FlowMixture, got SoftmaxEncoder"):
         quick(*reversed(pair()), X)
 

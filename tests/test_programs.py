@@ -252,6 +252,7 @@ def test_weights_start_uniform(make):
         ),
         (lambda: FlowMixture(RealNVP(2, 2), None), TypeError, "weights: expected a name, 2 numbers or a module, got"),
         (lambda: FlowMixture(RealNVP(2, 3), UniformWeights(2)), ValueError, r"weights: .* shape \(3,\), got \(2,\)"),
+        (lambda: pair()[1](torch.zeros(3, 2), torch.full((3,), K)), ValueError, "y: expected labels from -1 .* to 2"),
         (lambda: SoftmaxEncoder(3, 3), TypeError, "network: expected a module, got int"),
         (lambda: pair()[0](y=torch.zeros(3).long(), size=3), ValueError, "y: expected labels of an observed x"),
         (lambda: mlp(2, 2, (0,)), ValueError, "hidden_features: expected an integer of at least 1, got 0"),

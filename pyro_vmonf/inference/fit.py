@@ -15,7 +15,7 @@ from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.inference import checkpoint as checkpoints
 from pyro_vmonf.inference.history import History, Row
 from pyro_vmonf.inference.options import Options
-from pyro_vmonf.inference.reading import check_points, read
+from pyro_vmonf.inference.reading import check_points, evaluating, read
 from pyro_vmonf.inference.run import Run
 from pyro_vmonf.inference.temperature import Temperature
 from pyro_vmonf.models.mixture import FlowMixture
@@ -181,4 +181,15 @@ def check_data(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, y: Any) -> 
         raise ValueError(f"x: expected at least as many points as the {model.n_components} components, got {len(x)}")
     if guide.n_components != model.n_components:
         raise ValueError(f"guide: expected {model.n_components} components, as the model has, got {guide.n_components}")
+    probe(guide, x[:1])
     return x, None if y is None else check_labels("y", y, len(x), model.n_components)
+
+
+@torch.no_grad()
+def probe(guide: SoftmaxEncoder, x: Tensor) -> None:
+    """Raises ``ValueError`` if the encoder's network cannot read x."""
+    try:
+        with evaluating(guide):
+            guide.logits(x.to(guide.temperature.device))
+    except RuntimeError as error:
+        raise ValueError(f"guide: expected a network for x of shape (N, {tuple(x.shape[1:])}), got: {error}") from error

@@ -11,7 +11,7 @@ from pyro_vmonf._checks import check_count, check_events, check_finite
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.models.mixture import FlowMixture
 
-__all__ = ["Reading", "check_points", "read"]
+__all__ = ["Reading", "check_points", "evaluating", "read"]
 
 
 @dataclass(frozen=True)
