@@ -124,11 +124,11 @@ EXPERIMENTS = {
             digits_data,
             digits_pair,
             {
-                "epochs": 200,
+                "epochs": 25,
                 "batch_size": 100,
                 "learning_rate": 1e-3,
                 "weight_decay": 1e-6,
-                "temperature": Temperature(5.0, 0.97),
+                "temperature": Temperature(5.0, 0.93),
             },
             standardize,
         ),

@@ -41,10 +41,11 @@ def before_and_after(transform: TransformModule, cloud: Tensor, title: str) -> F
     """The cloud and a grid on the left, their images on the right, coloured by log|det J|."""
     image = transform(cloud)
     log_det = transform.log_abs_det_jacobian(cloud, image)
+    reach = max(float(log_det.abs().max()), 0.1)
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     for ax, points in ((left, cloud), (right, image)):
-        dots = ax.scatter(*points.T.numpy(), c=log_det.numpy(), s=5, linewidths=0, cmap="coolwarm")
+        dots = ax.scatter(*points.T.numpy(), c=log_det.numpy(), s=5, lw=0, cmap="coolwarm", vmin=-reach, vmax=reach)
         ax.set_aspect("equal", adjustable="datalim")
     for line in grid_lines():
         left.plot(*line.T.numpy(), color="black", linewidth=0.4, alpha=0.6)
