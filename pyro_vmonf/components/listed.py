@@ -97,6 +97,7 @@ class Single(Components):
 
 
 def as_components(name: str, member: object) -> Components:
+    """``member`` as :class:`Components`; raises ``TypeError`` with its ``name`` if it is of another kind."""
     if isinstance(member, Components):
         return member
     if isinstance(member, Distribution | nn.Module):

@@ -18,18 +18,21 @@ TEST_SEED = 10_000  # test data come from seeds that no training run uses
 
 
 def pinwheel_data(seed: int) -> Data:
+    """Five wings of 512 points; as many, from another seed, to test on."""
     x, _ = pinwheel(512, seed=seed)
     x_test, y_test = pinwheel(512, seed=TEST_SEED + seed)
     return Data(x, None, x_test, y_test)
 
 
 def circles_data(seed: int) -> Data:
+    """Two circles of 512 points; as many to test on."""
     x, _ = two_circles(512, seed=seed)
     x_test, y_test = two_circles(512, seed=TEST_SEED + seed)
     return Data(x, None, x_test, y_test)
 
 
 def labelled_circles_data(seed: int) -> Data:
+    """The same, and 16 more points of each circle with their labels."""
     unlabelled = circles_data(seed)
     x, y = two_circles(16, seed=2 * TEST_SEED + seed)
     no_label = torch.full((len(unlabelled.x),), -1)
@@ -37,6 +40,7 @@ def labelled_circles_data(seed: int) -> Data:
 
 
 def mnist_data(seed: int) -> Data:
+    """MNIST 0–4 through the logit map, with noise from the seed."""
     logit = Logit(256, 1e-6)
     pixels, _ = mnist(True, range(5))
     test_pixels, y_test = mnist(False, range(5))
@@ -44,6 +48,7 @@ def mnist_data(seed: int) -> Data:
 
 
 def digits_data(seed: int) -> Data:
+    """scikit-learn's digits 0–4 through the logit map, 30 % held out."""
     logit = Logit(17, 0.01)
     pixels, y = digits()
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
@@ -53,20 +58,24 @@ def digits_data(seed: int) -> Data:
 
 
 def pinwheel_pair() -> tuple[FlowMixture, SoftmaxEncoder]:
+    """Thesis, section 5.1.1: 8 couplings of hidden width 8; encoder of one hidden layer of 3."""
     return FlowMixture(RealNVP(2, 5, transforms=8, hidden_features=(8,))), SoftmaxEncoder(mlp(2, 5, (3,)), 5)
 
 
 def circles_pair() -> tuple[FlowMixture, SoftmaxEncoder]:
+    """Thesis, section 5.1.2: 10 couplings of hidden width 8; encoder of two hidden layers of 16."""
     components = RealNVP(2, 2, transforms=10, hidden_features=(8,), normalization="act")
     return FlowMixture(components), SoftmaxEncoder(mlp(2, 2, (16, 16)), 2)
 
 
 def mnist_pair() -> tuple[FlowMixture, SoftmaxEncoder]:
+    """Thesis, section 5.2: 5 masked autoregressive steps of hidden width 200; encoder of 512, which sees pixels."""
     components = MAF(784, 5, transforms=5, hidden_features=(200,), normalization="act")
     return FlowMixture(components), SoftmaxEncoder(nn.Sequential(nn.Sigmoid(), mlp(784, 5, (512,))), 5)
 
 
 def digits_pair() -> tuple[FlowMixture, SoftmaxEncoder]:
+    """The same in small."""
     components = MAF(64, 5, transforms=5, hidden_features=(64,), normalization="act")
     return FlowMixture(components), SoftmaxEncoder(nn.Sequential(nn.Sigmoid(), mlp(64, 5, (128,))), 5)
 
