@@ -74,9 +74,9 @@ def naive_step(k, d, blocks, hidden, x):
 
 def our_step(k, d, blocks, hidden, x):
     """The step that ``fit`` takes."""
-    model = FlowMixture(RealNVP(d, k, transforms=blocks, hidden_features=(hidden,)))
+    model = FlowMixture(RealNVP(d, k, transforms=blocks, hidden_features=(hidden,), whiten=False))
     guide = SoftmaxEncoder(mlp(d, k, (16,)), k)
-    run = Run(model, guide, x, None, Options(1, len(x), 1e-4, 0.0, None, 0, 0, None, 0), torch.device("cpu"))
+    run = Run(model, guide, x, None, Options(batch_size=len(x), learning_rate=1e-4), torch.device("cpu"))
     places = torch.arange(len(x))
     return lambda: run.step(places, len(x), supervised=False)
 

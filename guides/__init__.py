@@ -3,6 +3,7 @@
 if __name__ != "pyro_vmonf.guides":
     raise ImportError(f"import this package as pyro_vmonf.guides, not as {__name__!r}")
 
+from pyro_vmonf.guides.convolutional import convnet
 from pyro_vmonf.guides.encoder import SoftmaxEncoder, mlp
 
-__all__ = ["SoftmaxEncoder", "mlp"]
+__all__ = ["SoftmaxEncoder", "convnet", "mlp"]

@@ -56,6 +56,15 @@ class LearnedWeights(nn.Module):
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(check_count("n_components", n_components)))
 
+    def reset_parameters(self) -> None:
+        """Makes the weights uniform."""
+        nn.init.zeros_(self.logits)
+
+    @torch.no_grad()
+    def initialize(self, probabilities: Tensor) -> None:
+        """Sets π to ``probabilities`` ``(K,)``, each at least 1e-6."""
+        self.logits.copy_(probabilities.clamp(min=1e-6).log())
+
     def forward(self) -> Tensor:
         """log π ``(K,)``."""
         return self.logits.log_softmax(-1)

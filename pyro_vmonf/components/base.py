@@ -67,6 +67,18 @@ class Components(nn.Module, ABC):
             x = torch.empty(0, *self.event_shape, device=z.device)
         return x.reshape(*z.shape, *self.event_shape)
 
+    def initialize(self, x: Tensor, responsibilities: Tensor | None = None) -> list[int]:
+        """Starts the components from data, where their kind allows it; this one does not.
+
+        Args:
+            x: ``(N, *event)``.
+            responsibilities: each component's share of each point, ``(N, K)``; equal shares if not given.
+
+        Returns:
+            the components that have no part which can follow data, and are as they were.
+        """
+        return list(range(self.n_components))
+
     def given(self, z: Tensor) -> "Given":
         """p(x | z) for ``pyro.sample("x", components.given(z), obs=x)``; z may be enumerated."""
         return Given(self, z)

@@ -46,6 +46,16 @@ class FlowList(Components):
     def table(self, x: Tensor) -> Tensor:
         return torch.cat([part.table(x) for part in self.parts()])
 
+    def initialize(self, x: Tensor, responsibilities: Tensor | None = None) -> list[int]:
+        shares = x.new_ones(len(x), self.n_components) if responsibilities is None else responsibilities
+        left: list[int] = []
+        first = 0
+        for part in self.parts():
+            mine = part.initialize(x, shares[:, first : first + part.n_components])
+            left += [first + k for k in mine]
+            first += part.n_components
+        return left
+
     def component(self, k: int) -> Distribution:
         place = k
         for part in self.parts():

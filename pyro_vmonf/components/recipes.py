@@ -7,6 +7,7 @@ from pyro.distributions.torch_transform import TransformModule
 
 from pyro_vmonf._checks import check_count
 from pyro_vmonf.components.stacked import StackedFlow, StandardNormal, private_from
+from pyro_vmonf.transforms.affine import PLUAffine
 from pyro_vmonf.transforms.elementwise import ActNorm, BatchNorm
 from pyro_vmonf.transforms.permutation import Reversal
 from pyro_vmonf.transforms.recipes import coupling, masked_autoregressive
@@ -29,6 +30,8 @@ class RealNVP(StackedFlow):
         hidden_features: widths of each conditioner's hidden layers.
         shared: how many couplings, counted from the base, all components share.
         normalization: ``"act"`` or ``"batch"`` puts an ActNorm or a batch normalisation after each coupling.
+        whiten: whether each component ends, next to the data, in an affine map of its own (``PLUAffine``), which a fit
+            starts by whitening the component's share of the data. It holds D² numbers.
 
     Raises:
         ValueError: for a count that is too small, or an unknown normalization.
@@ -43,11 +46,12 @@ class RealNVP(StackedFlow):
         hidden_features: Sequence[int] = (8,),
         shared: int = 0,
         normalization: Normalization = None,
+        whiten: bool = True,
     ) -> None:
         def step(k: int | None) -> TransformModule:
             return coupling(features, hidden_features, components=k)
 
-        super().__init__(*chain(step, features, components, transforms, shared, normalization))
+        super().__init__(*chain(step, features, components, transforms, shared, normalization, whiten))
 
 
 class MAF(StackedFlow):
@@ -62,6 +66,8 @@ class MAF(StackedFlow):
         hidden_features: widths of each MADE's hidden layers.
         shared: how many steps, counted from the base, all components share.
         normalization: ``"act"`` or ``"batch"`` puts an ActNorm or a batch normalisation after each step.
+        whiten: whether each component ends, next to the data, in an affine map of its own (``PLUAffine``), which a fit
+            starts by whitening the component's share of the data. It holds D² numbers.
 
     Raises:
         ValueError: for a count that is too small, or an unknown normalization.
@@ -76,11 +82,12 @@ class MAF(StackedFlow):
         hidden_features: Sequence[int] = (64,),
         shared: int = 0,
         normalization: Normalization = None,
+        whiten: bool = True,
     ) -> None:
         def step(k: int | None) -> TransformModule:
             return masked_autoregressive(features, hidden_features, components=k)
 
-        super().__init__(*chain(step, features, components, transforms, shared, normalization))
+        super().__init__(*chain(step, features, components, transforms, shared, normalization, whiten))
 
 
 def chain(
@@ -90,8 +97,9 @@ def chain(
     transforms: int,
     shared: int,
     normalization: Normalization,
+    whiten: bool,
 ) -> tuple[StandardNormal, list[TransformModule]]:
-    """The base, and ``transforms`` steps with reversals between them and normalisations after them."""
+    """The base, and ``transforms`` steps with reversals between them, normalisations and a whitening map after them."""
     check_count("features", features)
     check_count("components", components)
     check_count("transforms", transforms)
@@ -102,4 +110,5 @@ def chain(
         parts += [Reversal()] if i else []
         parts.append(step(k))
         parts += [NORMALIZATIONS[normalization](features, components=k)] if normalization else []
+    parts += [PLUAffine(features, components=components)] if whiten else []
     return StandardNormal(features), parts

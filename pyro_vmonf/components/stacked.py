@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from pyro_vmonf._checks import check_events
 from pyro_vmonf.components.base import Components
-from pyro_vmonf.transforms.affine import PLUAffine
-from pyro_vmonf.transforms.elementwise import ActNorm
-from pyro_vmonf.transforms.stacking import clear_caches, select, stacked_size
+from pyro_vmonf.transforms.stacking import FollowsData, clear_caches, select, stacked_size
 
 __all__ = ["StackedFlow", "StandardNormal"]
 
@@ -77,12 +75,15 @@ class StackedFlow(Components):
         return TransformedDistribution(self.base(), list(select(self.transforms, k)), validate_args=False)
 
     @torch.no_grad()
-    def initialize(self, x: Tensor, responsibilities: Tensor | None = None) -> None:
+    def initialize(self, x: Tensor, responsibilities: Tensor | None = None) -> list[int]:
         """Starts the transforms that can follow the data (ActNorm, PLUAffine) from those that reach them.
 
         Args:
             x: ``(N, *event)``.
             responsibilities: each component's share of each point, ``(N, K)``; equal shares if not given.
+
+        Returns:
+            all components if there is no such transform, else none.
 
         Raises:
             TypeError: if x is not a floating-point tensor.
@@ -100,10 +101,11 @@ class StackedFlow(Components):
         y, weights = x.expand(self.n_components, *x.shape), shares.T
         for transform in reversed(self.transforms):
             step = cast(TransformModule, transform)
-            if isinstance(step, ActNorm | PLUAffine):
+            if isinstance(step, FollowsData):
                 step.initialize(y, weights)
             y = step.inv(y)
         clear_caches(self)
+        return [] if any(isinstance(t, FollowsData) for t in self.transforms) else list(range(self.n_components))
 
     def extra_repr(self) -> str:
         return f"n_components={self.n_components}, event_shape={tuple(self.event_shape)}"

@@ -1,6 +1,19 @@
-"""Data sets and preprocessing of the experiments."""
+"""Data sets, preprocessing and perturbations."""
 
 from pyro_vmonf.data.images import Logit, digits, mnist, mnist_folder
-from pyro_vmonf.data.toy import pinwheel, two_circles
+from pyro_vmonf.data.perturbations import ImageMoves, Neighbours, Noise
+from pyro_vmonf.data.toy import pinwheel, pinwheel_log_prob, two_circles, two_circles_log_prob
 
-__all__ = ["Logit", "digits", "mnist", "mnist_folder", "pinwheel", "two_circles"]
+__all__ = [
+    "ImageMoves",
+    "Logit",
+    "Neighbours",
+    "Noise",
+    "digits",
+    "mnist",
+    "mnist_folder",
+    "pinwheel",
+    "pinwheel_log_prob",
+    "two_circles",
+    "two_circles_log_prob",
+]

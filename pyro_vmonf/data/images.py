@@ -39,6 +39,11 @@ class Logit:
         noise = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(seed))
         return (self.alpha + (1 - 2 * self.alpha) * (pixels + noise) / self.levels).logit()
 
+    def redraw(self, x: Tensor) -> Tensor:
+        """x with new noise for the same pixels; as ``fit(augment=…)`` it keeps flows from learning the noise."""
+        pixels = (self.images(x) * self.levels).floor().clamp(max=self.levels - 1)
+        return (self.alpha + (1 - 2 * self.alpha) * (pixels + torch.rand_like(x)) / self.levels).logit()
+
     def images(self, x: Tensor) -> Tensor:
         """u in [0, 1], the inverse of the map."""
         return ((x.sigmoid() - self.alpha) / (1 - 2 * self.alpha)).clamp(0, 1)

@@ -1,9 +1,23 @@
 """Fitting a (model, guide) pair, and reading it."""
 
-from pyro_vmonf.inference.fit import fit
+from pyro_vmonf.inference.consistency import Consistency
+from pyro_vmonf.inference.fit import DeadComponentWarning, fit
 from pyro_vmonf.inference.history import History
+from pyro_vmonf.inference.opening import StartWarning
 from pyro_vmonf.inference.reading import Reading, read
 from pyro_vmonf.inference.run import NonFiniteError
+from pyro_vmonf.inference.start import Start
 from pyro_vmonf.inference.temperature import Temperature
 
-__all__ = ["History", "NonFiniteError", "Reading", "Temperature", "fit", "read"]
+__all__ = [
+    "Consistency",
+    "DeadComponentWarning",
+    "History",
+    "NonFiniteError",
+    "Reading",
+    "Start",
+    "StartWarning",
+    "Temperature",
+    "fit",
+    "read",
+]

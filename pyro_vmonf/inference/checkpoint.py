@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pyro_vmonf._files import write_whole
@@ -23,6 +23,8 @@ class State:
         model, guide, optimizer: their state dicts.
         random: the random generators' states, by device.
         rows: the history, one row for each epoch done.
+        restarts: the starts that have competed so far; the rest of the state is then the best one's.
+        targets: the chosen start's responsibilities, if it has any.
         settings: what must be the same when the fit goes on.
     """
 
@@ -31,17 +33,26 @@ class State:
     optimizer: dict[str, Any]
     random: dict[str, Any]
     rows: list[Row]
+    restarts: list[dict[str, Any]]
+    targets: Tensor | None
     settings: dict[str, Any]
 
 
 def snapshot(
-    model: nn.Module, guide: nn.Module, optimizer: Optimizer, rows: list[Row], settings: dict[str, Any]
+    model: nn.Module,
+    guide: nn.Module,
+    optimizer: Optimizer,
+    rows: list[Row],
+    restarts: list[dict[str, Any]],
+    targets: Tensor | None,
+    settings: dict[str, Any],
 ) -> State:
-    """The state of a fit now."""
+    """The state of a fit now; its tensors are the fit's own, not copies."""
     random: dict[str, Any] = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         random["cuda"] = torch.cuda.get_rng_state_all()
-    return State(model.state_dict(), guide.state_dict(), optimizer.state_dict(), random, rows, settings)
+    parts = model.state_dict(), guide.state_dict(), optimizer.state_dict()
+    return State(*parts, random, rows, restarts, targets, settings)
 
 
 def restore(state: State, model: nn.Module, guide: nn.Module, optimizer: Optimizer) -> None:

@@ -1,7 +1,10 @@
 """Fitting a mixture and its encoder by the exact K-sum ELBO."""
 
 import time
+import warnings
 import zlib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +12,25 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from pyro_vmonf._checks import check_labels, check_positive
+from pyro_vmonf._checks import check_count, check_labels, check_positive
 from pyro_vmonf._files import writable_folder
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.inference import checkpoint as checkpoints
+from pyro_vmonf.inference.consistency import Consistency
 from pyro_vmonf.inference.history import History, Row
-from pyro_vmonf.inference.options import Options
+from pyro_vmonf.inference.opening import Opening
+from pyro_vmonf.inference.options import Options, Posterior, Schedule
 from pyro_vmonf.inference.reading import check_points, evaluating, read
 from pyro_vmonf.inference.run import Run
+from pyro_vmonf.inference.start import starts
 from pyro_vmonf.inference.temperature import Temperature
 from pyro_vmonf.models.mixture import FlowMixture
 
-__all__ = ["fit"]
+__all__ = ["DeadComponentWarning", "fit"]
+
+
+class DeadComponentWarning(UserWarning):
+    """A component is the encoder's choice for no point."""
 
 
 def fit(
@@ -29,11 +39,19 @@ def fit(
     x: Tensor,
     y: Tensor | None = None,
     *,
+    init: Any = "auto",
+    n_init: int = 1,
+    init_epochs: int = 20,
+    trial_epochs: int = 20,
     epochs: int = 400,
     batch_size: int = 512,
     learning_rate: float = 1e-3,
+    schedule: Schedule = "cosine",
     weight_decay: float = 0.0,
     temperature: Temperature | None = None,
+    posterior: Posterior = "encoder",
+    consistency: Consistency | None = None,
+    augment: Callable[[Tensor], Tensor] | None = None,
     pretrain_epochs: int = 0,
     encoder_delay: int = 0,
     clip_norm: float | None = None,
@@ -46,11 +64,16 @@ def fit(
 ) -> History:
     r"""Trains model and guide, in place, with Adam on mini-batches.
 
-    Unlabelled points contribute the exact K-sum ELBO, Σ_z q(z|x) [log p(x|z) + log p(z) − log q(z|x)]; labelled ones
-    log p(x, y) + log q(y | x), whose second term is what teaches the encoder. With labels in y the fit is the thesis's
-    (section 5.1.2): ``pretrain_epochs`` passes over the labelled points alone, then ``epochs`` in which a pass over the
-    labelled and a pass over the unlabelled points take turns. The term log q(y | x) is part of every step. The passes
-    count alike, however many points each has; learned weights assume labels about as frequent as their classes.
+    A fit begins with a clustering of x, whose responsibilities r(z | x) whiten each component's share, set learned
+    weights, and teach model and guide for ``init_epochs``. Where several starts compete, each is trained a little on
+    nine tenths of x, and the one with the greatest ELBO on the rest goes on; labels play no part in that. Then
+    unlabelled points contribute the exact K-sum ELBO, Σ_z q(z|x) [log p(x|z) + log p(z) − log q(z|x)]; labelled ones
+    log p(x, y) + log q(y | x), whose second term is what teaches the encoder.
+
+    With labels in y, ``init=None`` and ``schedule="constant"`` the fit is the thesis's (section 5.1.2):
+    ``pretrain_epochs`` passes over the labelled points alone, then ``epochs`` in which a pass over the labelled and a
+    pass over the unlabelled points take turns. The term log q(y | x) is part of every step. The passes count alike,
+    however many points each has; learned weights assume labels about as frequent as their classes.
 
     Both modules end on ``device`` and in evaluation mode. The same seed gives the same result, and the global random
     state is left as it was.
@@ -60,58 +83,99 @@ def fit(
         guide: q(z | x).
         x: ``(N, *event)``, floating-point, finite, of about unit scale (or start an ActNorm from it); converted to the
             model's floating-point type.
-        y: labels ``(N,)``, −1 where unlabelled; None for none.
-        epochs: passes over the data, after the pretraining.
+        y: labels ``(N,)``, −1 where unlabelled; None for none. A start's components are put in the order that agrees
+            best with them.
+        init: where to begin: ``"kmeans"``, ``"gmm"``, ``"spectral"``, a scikit-learn clusterer, responsibilities
+            ``(N, K)``, a function, or a :class:`~pyro_vmonf.inference.Start`, which names the space to cluster in; a
+            list of such, which compete; ``"auto"`` for a Gaussian mixture and a spectral clustering, of x or of 30
+            principal components where it has more features; ``"random"`` or None for the parameters as they are.
+        n_init: how often each start competes, with another seed and, after the first time, parameters drawn anew.
+        init_epochs: passes over the data with the start's responsibilities in the place of q.
+        trial_epochs: passes after those before competing starts are compared.
+        epochs: passes over the data, after pretraining and start.
         batch_size: points in a step.
         learning_rate: of Adam.
+        schedule: of the learning rate over the ``epochs``: ``"cosine"``, which falls to zero, or ``"constant"``.
         weight_decay: of Adam (L2).
         temperature: the encoder's schedule over the ``epochs``; the guide's own temperature throughout if not given.
             The guide keeps the last temperature, so let the schedule reach its floor.
-        pretrain_epochs: supervised passes before that; needs labels.
+        posterior: ``"encoder"`` for the ELBO. ``"exact"`` for generalised EM (thesis, section 2.5): z is summed in the
+            model, log p(x) is maximised, and the encoder learns the exact posterior beside it, by
+            −Σ_z p(z|x) log q(z|x).
+        consistency: a term that asks the encoder to agree between a point and its perturbation; it changes the
+            objective (see :class:`~pyro_vmonf.inference.Consistency`).
+        augment: a function that each step's unlabelled points pass through first, such as ``Noise(0.01)`` or
+            ``Logit().redraw``. It keeps flows from following single points; what is fitted is the density of what comes
+            out.
+        pretrain_epochs: supervised passes before all else; needs labels.
         encoder_delay: with labels, how many of the ``epochs`` train the encoder on labels alone. Flows pretrained on
             few points say absurd things of the others; given time to learn better, they do not mislead the encoder.
         clip_norm: greatest Euclidean norm of the gradient (per observation) in a step; None to leave it as it is.
-        seed: of the order of the points, and of any randomness in the networks.
-        validation: held-out points, whose ELBO and evidence are recorded each epoch.
+        seed: of the starts, the order of the points, and of any randomness in the networks.
+        validation: held-out points, whose ELBO and evidence are recorded each epoch; nothing is chosen by them.
         device: where to train.
-        checkpoint: a file to which the whole state is written every ``checkpoint_minutes`` (at the end of an epoch),
-            and at the end; if it exists the fit goes on from it and ends with the same parameters as an unbroken one.
+        checkpoint: a file to which the whole state is written after each competing start, every
+            ``checkpoint_minutes`` (at the end of an epoch), and at the end; if it exists the fit goes on from it and
+            ends with the same parameters as an unbroken one.
         checkpoint_minutes: see above.
         progress: whether to show a progress bar.
 
     Returns:
-        one row an epoch.
+        one row an epoch, and one for each start that competed.
 
     Raises:
         TypeError, ValueError: for data or settings that cannot be used, before any work.
         OSError: if the checkpoint's folder cannot be written, before any work.
         NonFiniteError: if the loss or its gradient is NaN or infinite, naming the step.
+
+    Warns:
+        DeadComponentWarning: at the end, if a component is the encoder's choice for no point.
+        StartWarning: if a component has no part that can follow data.
     """
-    options = Options(
-        epochs, batch_size, learning_rate, weight_decay, temperature, pretrain_epochs, encoder_delay, clip_norm, seed
-    )
     x, y = check_data(model, guide, x, y)
+    opening = Opening(
+        starts(init, x[0].numel()), check_count("n_init", n_init), check_count("trial_epochs", trial_epochs, 0)
+    )
+    options = Options(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        weight_decay=weight_decay,
+        temperature=temperature,
+        posterior=posterior,
+        consistency=consistency,
+        augment=augment,
+        init_epochs=check_count("init_epochs", init_epochs, 0) if opening.follows_data else 0,
+        pretrain_epochs=pretrain_epochs,
+        encoder_delay=encoder_delay,
+        clip_norm=clip_norm,
+        seed=seed,
+    )
     if (pretrain_epochs or encoder_delay) and (y is None or not bool((y >= 0).any())):
         raise ValueError("pretrain_epochs, encoder_delay: expected labels in y to train on, got none")
     if validation is not None:
         validation = check_points("validation", validation, model, guide)
-    saver = Saver(checkpoint, checkpoint_minutes, options.fixed(), x, y)
+    settings = options.fixed() | {"init": [start.name for start in opening.candidates], "n_init": n_init}
+    saver = Saver(checkpoint, checkpoint_minutes, settings, x, y)
     model.to(device)
     guide.to(device)
     run = Run(model, guide, x, y, options, torch.device(device))
     try:
         with torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(seed)
-            rows = saver.resume(run)
+            history = saver.resume(run, opening)
+            rows = history.rows
             with tqdm(range(len(rows), options.total_epochs), unit="epoch", disable=not progress) as bar:
                 for epoch in bar:
                     rows.append(one_epoch(run, epoch, validation))
                     bar.set_postfix(brief(rows[-1]), refresh=False)
-                    saver.save(run, rows, last=epoch == options.total_epochs - 1)
+                    saver.save(run, history, last=epoch == options.total_epochs - 1)
     finally:
         model.eval()
         guide.eval()
-    return History(rows)
+    warn_of_the_dead(model, guide, x)
+    return history
 
 
 def one_epoch(run: Run, epoch: int, validation: Tensor | None) -> Row:
@@ -127,7 +191,7 @@ def one_epoch(run: Run, epoch: int, validation: Tensor | None) -> Row:
 
 def brief(row: Row) -> dict[str, str]:
     """What the progress bar shows of a row."""
-    return {name: f"{row[name]:.3f}" for name in ("elbo", "labelled", "heldout_evidence") if name in row}
+    return {name: f"{row[name]:.3f}" for name in ("elbo", "evidence", "labelled", "heldout_evidence") if name in row}
 
 
 class Saver:
@@ -144,25 +208,48 @@ class Saver:
             writable_folder("checkpoint", self.path.parent)
             self.settings = settings | describe(x, y)
 
-    def resume(self, run: Run) -> list[Row]:
-        """Restores the state on disk, if there is one; the rows so far."""
-        if self.path is None or not self.path.exists():
-            return []
-        state = checkpoints.load(self.path, self.settings)
-        if len(state.rows) > run.options.total_epochs:
-            raise ValueError(
-                f"epochs: expected at least the {len(state.rows)} (with pretraining) that {str(self.path)!r} holds, "
-                f"got {run.options.total_epochs}; use another checkpoint for a shorter fit"
-            )
-        checkpoints.restore(state, run.model, run.guide, run.optimizer)
-        return state.rows
+    def resume(self, run: Run, opening: Opening) -> History:
+        """Brings ``run`` to where the state on disk left it, or through its opening; the history so far."""
+        state = None
+        if self.path is not None and self.path.exists():
+            state = checkpoints.load(self.path, self.settings)
+            if len(state.rows) > run.options.total_epochs:
+                raise ValueError(
+                    f"epochs: expected at least the {len(state.rows)} (with pretraining and start) that "
+                    f"{str(self.path)!r} holds, got {run.options.total_epochs}; use another checkpoint for a "
+                    "shorter fit"
+                )
+        if state is None or 0 < len(state.restarts) < len(opening.turns()):
+            state = opening.play(run, state, self.write)
+        else:
+            checkpoints.restore(state, run.model, run.guide, run.optimizer)
+        run.targets = state.targets
+        return History(state.rows, state.restarts)
 
-    def save(self, run: Run, rows: list[Row], last: bool) -> None:
+    def save(self, run: Run, history: History, last: bool) -> None:
         """Writes the state if it is time, or at the ``last`` epoch."""
         if self.path is not None and (last or time.monotonic() - self.saved > self.seconds):
-            state = checkpoints.snapshot(run.model, run.guide, run.optimizer, rows, self.settings)
-            checkpoints.save(self.path, state)
+            parts = run.model, run.guide, run.optimizer, history.rows, history.restarts, run.targets
+            self.write(checkpoints.snapshot(*parts, self.settings))
+
+    def write(self, state: checkpoints.State) -> None:
+        """Writes ``state``."""
+        if self.path is not None:
+            checkpoints.save(self.path, replace(state, settings=self.settings))
             self.saved = time.monotonic()
+
+
+def warn_of_the_dead(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor) -> None:
+    """Warns of components that are the encoder's choice for none of (about 10,000 of) the points."""
+    chosen = read(model, guide, x[:: max(1, len(x) // 10_000)]).encoder.argmax(-1)
+    dead = (torch.bincount(chosen, minlength=model.n_components) == 0).nonzero().squeeze(-1).tolist()
+    if dead:
+        warnings.warn(
+            f"components {dead} own no point; try another init or a higher n_init, a temperature schedule that starts "
+            "higher or decays more slowly, or fewer components",
+            DeadComponentWarning,
+            stacklevel=3,
+        )
 
 
 def describe(x: Tensor, y: Tensor | None) -> dict[str, Any]:

@@ -1,12 +1,20 @@
 """The settings of a fit."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from torch import Tensor
 
 from pyro_vmonf._checks import check_count, check_positive
+from pyro_vmonf.inference.consistency import Consistency
 from pyro_vmonf.inference.temperature import Temperature
 
-__all__ = ["Options"]
+__all__ = ["Options", "Posterior", "Schedule"]
+
+Posterior = Literal["encoder", "exact"]
+Schedule = Literal["cosine", "constant"]
 
 
 @dataclass(frozen=True)
@@ -14,41 +22,70 @@ class Options:
     """The arguments of :func:`~pyro_vmonf.inference.fit.fit` that decide its result, checked.
 
     Raises:
-        ValueError: naming the first that is out of range.
+        TypeError, ValueError: naming the first that is of the wrong kind or out of range.
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    temperature: Temperature | None
-    pretrain_epochs: int
-    encoder_delay: int
-    clip_norm: float | None
-    seed: int
+    epochs: int = 400
+    batch_size: int = 512
+    learning_rate: float = 1e-3
+    schedule: Schedule = "cosine"
+    weight_decay: float = 0.0
+    temperature: Temperature | None = None
+    posterior: Posterior = "encoder"
+    consistency: Consistency | None = None
+    augment: Callable[[Tensor], Tensor] | None = None
+    init_epochs: int = 0
+    pretrain_epochs: int = 0
+    encoder_delay: int = 0
+    clip_norm: float | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("epochs", 0),
-            ("batch_size", 1),
-            ("pretrain_epochs", 0),
-            ("encoder_delay", 0),
-            ("seed", 0),
-        ):
-            check_count(name, getattr(self, name), least)
+        least = {"epochs": 0, "batch_size": 1, "init_epochs": 0, "pretrain_epochs": 0, "encoder_delay": 0, "seed": 0}
+        for name, minimum in least.items():
+            check_count(name, getattr(self, name), minimum)
         check_positive("learning_rate", self.learning_rate)
         if self.weight_decay != 0:
             check_positive("weight_decay", self.weight_decay)
-        if self.temperature is not None and not isinstance(self.temperature, Temperature):
-            raise TypeError(f"temperature: expected a Temperature schedule or None, got {self.temperature!r}")
+        if self.augment is not None and not callable(self.augment):
+            raise TypeError(f"augment: expected a function of a batch or None, got {self.augment!r}")
+        for name, kind in (("temperature", Temperature), ("consistency", Consistency)):
+            if not isinstance(getattr(self, name), kind | None):
+                given = getattr(self, name)
+                raise TypeError(f"{name}: expected a {kind.__name__} or None, got {given!r}")
+        for name, choices in (("posterior", ("encoder", "exact")), ("schedule", ("cosine", "constant"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {choices}, got {getattr(self, name)!r}")
         if self.clip_norm is not None:
             check_positive("clip_norm", self.clip_norm)
 
     @property
     def total_epochs(self) -> int:
-        """Epochs with the pretraining."""
-        return self.pretrain_epochs + self.epochs
+        """Epochs with the pretraining and the start."""
+        return self.pretrain_epochs + self.init_epochs + self.epochs
+
+    def trained(self, epoch: int) -> int:
+        """How many of the ``epochs`` come before epoch number ``epoch``; negative during pretraining and start."""
+        return epoch - self.pretrain_epochs - self.init_epochs
+
+    def starting(self, epoch: int) -> bool:
+        """Whether epoch number ``epoch`` teaches the start's responsibilities."""
+        return self.pretrain_epochs <= epoch < self.pretrain_epochs + self.init_epochs
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate in epoch number ``epoch``: with ``"cosine"`` it falls to zero over the ``epochs``."""
+        if self.schedule == "constant" or self.trained(epoch) <= 0:
+            return self.learning_rate
+        return self.learning_rate * (1 + math.cos(math.pi * self.trained(epoch) / self.epochs)) / 2
 
     def fixed(self) -> dict[str, Any]:
-        """What a fit that goes on from a checkpoint must share with the one that wrote it: all but ``epochs``."""
-        return {name: value for name, value in asdict(self).items() if name != "epochs"}
+        """What a fit that goes on from a checkpoint must share with the one that wrote it.
+
+        That is all but ``epochs``, which may grow where the learning rate does not depend on it.
+        """
+        plain = asdict(replace(self, consistency=None, augment=None))
+        plain["augment"] = None if self.augment is None else type(self.augment).__name__
+        plain["consistency"] = None if self.consistency is None else self.consistency.weight
+        if self.schedule == "constant":
+            del plain["epochs"]
+        return plain

@@ -7,6 +7,7 @@ import torch
 from pyro.infer import TraceEnum_ELBO
 from torch import Tensor, nn
 
+from pyro_vmonf.data.perturbations import perturbed
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.inference.history import Row
 from pyro_vmonf.inference.options import Options
@@ -20,7 +21,7 @@ class NonFiniteError(ArithmeticError):
 
 
 class Run:
-    """One fit of ``model`` and ``guide`` (already on ``device``) to x and y."""
+    """One fit of ``model`` and ``guide`` (already on ``device``) to x, y and the start's responsibilities."""
 
     def __init__(
         self,
@@ -30,9 +31,10 @@ class Run:
         y: Tensor | None,
         options: Options,
         device: torch.device,
+        targets: Tensor | None = None,
     ) -> None:
         self.model, self.guide, self.x, self.y = model, guide, x, y
-        self.options, self.device = options, device
+        self.options, self.device, self.targets = options, device, targets
         self.pair = nn.ModuleList([model, guide])
         self.elbo = TraceEnum_ELBO(max_plate_nesting=1)(model, guide)
         self.parameters = [p for p in self.pair.parameters() if p.requires_grad]
@@ -45,22 +47,29 @@ class Run:
         labelled = torch.zeros(len(x), dtype=torch.bool, device=x.device) if y is None else y.to(x.device) >= 0
         self.labelled = labelled.nonzero().squeeze(-1)
         self.unlabelled = (~labelled).nonzero().squeeze(-1)
+        self.starting = False
         self.steps = 0
         self.good: dict[str, Tensor] = {}
         self.good_is_old = True
 
     def epoch(self, number: int) -> Row:
         """Epoch ``number``: a pass over the labelled points, then, after the pretraining, one over the others."""
-        trained = number - self.options.pretrain_epochs
+        trained = self.options.trained(number)
+        self.starting = self.options.starting(number) and self.targets is not None
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options.rate(number)
         if self.options.temperature is not None:
-            self.guide.temperature.fill_(self.options.temperature(max(trained, 0)))
+            # A start says what q is to be, so it is learned at the last temperature, 1 in most schedules.
+            last = max(self.options.epochs - 1, 0)
+            self.guide.temperature.fill_(self.options.temperature(last if self.starting else max(trained, 0)))
         row: Row = {"epoch": number, "temperature": float(self.guide.temperature)}
         self.good_is_old = True
         if len(self.labelled):
             row["labelled"] = self.sweep(self.labelled, supervised=True)
-        if len(self.unlabelled) and trained >= 0:
+        if len(self.unlabelled) and number >= self.options.pretrain_epochs:
             hold = len(self.labelled) > 0 and trained < self.options.encoder_delay
-            row["elbo"] = self.sweep(self.unlabelled, supervised=False, hold_encoder=hold)
+            name = "evidence" if self.options.posterior == "exact" and not self.starting else "elbo"
+            row[name] = self.sweep(self.unlabelled, supervised=False, hold_encoder=hold)
         return row
 
     def sweep(self, points: Tensor, *, supervised: bool, hold_encoder: bool = False) -> float:
@@ -82,9 +91,9 @@ class Run:
         self.guide.train()
         self.optimizer.zero_grad()
         x, y = self.batch(places)
-        loss = self.loss(x, y if supervised else None, size)
+        loss, aside = (self.loss(x, y, size), None) if supervised else self.unsupervised(x, places, size)
         value = self.checked("loss", loss)
-        loss.backward()
+        (loss if aside is None else loss + aside).backward()
         if hold_encoder:
             self.guide.zero_grad()
         if len(self.labelled):
@@ -103,6 +112,30 @@ class Run:
         self.steps += 1
         return value
 
+    def unsupervised(self, x: Tensor, places: Tensor, size: int) -> tuple[Tensor, Tensor | None]:
+        """What is minimised for points without labels: the loss that a history reports, and what is added to it."""
+        if self.options.augment is not None:
+            x = perturbed("augment", self.options.augment, x)
+        target: Tensor | None = None
+        aside: Tensor | None = None
+        if self.starting:
+            assert self.targets is not None
+            target = self.targets[places.to(self.targets.device)].to(x)
+            loss = self.target_loss(x, target)
+            aside = self.encoder_loss(x, target)
+        elif self.options.posterior == "exact":
+            joint = self.model.log_joint(x)
+            loss = -joint.logsumexp(0).mean()
+            target = joint.detach().softmax(0).T
+            aside = self.encoder_loss(x, target)
+        else:
+            loss = self.loss(x, None, size)
+        if self.options.consistency is not None:
+            target = self.belief(x) if target is None else target
+            term = self.options.consistency.loss(self.guide.logits, x, target)
+            aside = term if aside is None else aside + term
+        return loss, aside
+
     def batch(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """x and y at ``places``, on the device; y is −1 where there are no labels."""
         x = self.x[places].to(self.device)
@@ -120,6 +153,19 @@ class Run:
         with pyro.get_param_store().scope(), pyro.validation_enabled(False):
             loss: Tensor = self.elbo(x, y, size) / size
         return loss
+
+    @torch.no_grad()
+    def belief(self, x: Tensor) -> Tensor:
+        """q(z | x) ``(N, K)``, as a number."""
+        return self.guide.probabilities(x)
+
+    def target_loss(self, x: Tensor, target: Tensor) -> Tensor:
+        """−Σ_k r_k [log p(x, k) − log r_k], the ELBO's negative at q = r, on average."""
+        return (torch.special.xlogy(target, target) - target * self.model.log_joint(x).T).sum(-1).mean()
+
+    def encoder_loss(self, x: Tensor, target: Tensor) -> Tensor:
+        """−Σ_k r_k log q(k | x), on average."""
+        return -(target * self.guide.logits(x)).sum(-1).mean()
 
     def label_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """−log q(y | x), on average."""

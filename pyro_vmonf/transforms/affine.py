@@ -40,14 +40,20 @@ class PLUAffine(TransformModule, Stacked):
         Stacked.__init__(self, components)
         check_count("features", features)
         self.limit = check_positive("limit", limit)
-        self.lower = nn.Parameter(torch.zeros(self.stack(features, features)))
-        self.upper = nn.Parameter(torch.zeros(self.stack(features, features)))
-        self.raw_log_scale = nn.Parameter(torch.zeros(self.stack(features)))
-        self.shift = nn.Parameter(torch.zeros(self.stack(features)))
+        self.lower = nn.Parameter(torch.empty(self.stack(features, features)))
+        self.upper = nn.Parameter(torch.empty(self.stack(features, features)))
+        self.raw_log_scale = nn.Parameter(torch.empty(self.stack(features)))
+        self.shift = nn.Parameter(torch.empty(self.stack(features)))
+        self.reset_parameters()
         permutation = torch.eye(features)
         if order is not None:
             permutation = permutation[check_permutation("order", order)]
         self.register_buffer("permutation", permutation if components is None else permutation.unsqueeze(0))
+
+    def reset_parameters(self) -> None:
+        """Makes A the permutation P, and b zero."""
+        for parameter in (self.lower, self.upper, self.raw_log_scale, self.shift):
+            nn.init.zeros_(parameter)
 
     @property
     def log_scale(self) -> Tensor:
@@ -64,7 +70,10 @@ class PLUAffine(TransformModule, Stacked):
     @torch.no_grad()
     def initialize(self, y: Tensor, weights: Tensor) -> None:
         """Makes the inverse whiten y ``(…, N, D)`` under ``weights`` ``(…, N)``: P L diag(e^s) is a Cholesky factor of
-        the (slightly shrunk) covariance, seen through P, and b the mean."""
+        the covariance, seen through P and shrunk towards its diagonal by (D/n)² ≤ 1, and b the mean.
+
+        n = (Σ w)² / Σ w² is how many points the weights amount to: few points cannot tell a full covariance.
+        """
         share = weights.expand(y.shape[:-1])
         if self.components is None:  # one matrix for the points of all components
             y, share = y.reshape(-1, y.shape[-1]), share.reshape(-1)
@@ -72,6 +81,8 @@ class PLUAffine(TransformModule, Stacked):
         mean = (share * y).sum(-2)
         centred = (y - mean.unsqueeze(-2)) @ self.permutation
         covariance = (share * centred).mT @ centred
+        shrink = (y.shape[-1] * share.square().sum((-2, -1))).square().clamp(max=1)[..., None, None]
+        covariance = (1 - shrink) * covariance + shrink * torch.diag_embed(covariance.diagonal(dim1=-2, dim2=-1))
         ridge = 1e-6 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=1e-12)
         cholesky = torch.linalg.cholesky(covariance + ridge[..., None, None] * torch.eye(y.shape[-1]).to(y))
         scale = cholesky.diagonal(dim1=-2, dim2=-1)

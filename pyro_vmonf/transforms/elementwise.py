@@ -42,7 +42,12 @@ class PReLU(Elementwise):
     def __init__(self, features: int, *, components: int | None = None, limit: float = 5.0) -> None:
         super().__init__(features, components=components)
         self.limit = check_positive("limit", limit)
-        self.raw_log_slope = nn.Parameter(self.per_feature() - 0.5)
+        self.raw_log_slope = nn.Parameter(self.per_feature())
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Makes every log-slope about −½."""
+        nn.init.constant_(self.raw_log_slope, -0.5)
 
     def log_slope(self, x: Tensor) -> Tensor:
         """The log-derivative at x: log α on the negative side, 0 on the other."""
@@ -75,6 +80,11 @@ class ActNorm(Elementwise):
         self.limit = check_positive("limit", limit)
         self.shift = nn.Parameter(self.per_feature())
         self.raw_log_scale = nn.Parameter(self.per_feature())
+
+    def reset_parameters(self) -> None:
+        """Makes it the identity."""
+        nn.init.zeros_(self.shift)
+        nn.init.zeros_(self.raw_log_scale)
 
     @property
     def log_scale(self) -> Tensor:
@@ -153,6 +163,12 @@ class BatchNorm(Elementwise):
         self.register_buffer("running_mean", self.per_feature())
         self.register_buffer("running_variance", self.per_feature() + 1)
         self._cached_moments: tuple[Tensor, Tensor] | None = None  # clear_caches forgets it
+
+    def reset_parameters(self) -> None:
+        """Forgets everything."""
+        for tensor in (self.shift, self.raw_log_scale, self.running_mean):
+            nn.init.zeros_(tensor)
+        nn.init.ones_(self.running_variance)
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """m and v in use: the last batch's in training mode once there is one, the running averages otherwise."""

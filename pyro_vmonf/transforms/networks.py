@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,11 @@ class Linear(Stacked):
         super().__init__(components)
         self.weight = nn.Parameter(torch.empty(self.stack(out_features, in_features)))
         self.bias = nn.Parameter(torch.empty(self.stack(out_features)))
-        bound = 1 / math.sqrt(max(in_features, 1))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws the weights anew."""
+        bound = 1 / math.sqrt(max(self.weight.shape[-1], 1))
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
@@ -86,6 +91,12 @@ class Dense(nn.Module):
         self.layers = nn.ModuleList(Linear(i, o, components=components) for i, o in pairwise(widths))
         start_small(self.layers[-1])
 
+    def reset_parameters(self) -> None:
+        """Draws the weights anew."""
+        for layer in self.layers:
+            cast(Linear, layer).reset_parameters()
+        start_small(self.layers[-1])
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         for layer in self.layers[:-1]:
             x = torch.relu(layer(x))
@@ -105,10 +116,19 @@ class MaskedLinear(Linear):
         super().__init__(len(in_degrees), len(out_degrees), components=components)
         mask = (in_degrees <= out_degrees.unsqueeze(-1)).to(self.weight.dtype)
         self.register_buffer("mask", mask if components is None else mask.unsqueeze(0))
+        self.hide()
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        if hasattr(self, "mask"):
+            self.hide()
+
+    @torch.no_grad()
+    def hide(self) -> None:
+        """Sets masked weights to zero."""
         # Masked weights have no gradient but weight decay, under which Adam would let them dwindle to denormal numbers,
         # and arithmetic on those is ten times slower. From zero they stay zero.
-        with torch.no_grad():
-            self.weight.mul_(self.mask)
+        self.weight.mul_(self.mask)
 
     def forward(self, x: Tensor) -> Tensor:
         return batched_linear(x, self.weight * self.mask, self.bias)
@@ -142,6 +162,12 @@ class MADE(nn.Module):
         # Output d sees the hidden units of a degree below d.
         self.mean = MaskedLinear(degrees[-1], inputs - 1, components=components)
         self.log_scale = MaskedLinear(degrees[-1], inputs - 1, components=components)
+        start_small(self.mean, self.log_scale)
+
+    def reset_parameters(self) -> None:
+        """Draws the weights anew."""
+        for layer in [*self.hidden, self.mean, self.log_scale]:
+            cast(MaskedLinear, layer).reset_parameters()
         start_small(self.mean, self.log_scale)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """What it means for a module to hold K components' tensors, and how to take one of them out."""
 
 import copy
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from pyro.distributions.torch_transform import TransformModule
@@ -9,9 +9,17 @@ from torch import Tensor, nn
 
 from pyro_vmonf._checks import check_count
 
-__all__ = ["Stacked", "bounded", "clear_caches", "select", "stacked_size", "unbounded"]
+__all__ = ["FollowsData", "Stacked", "bounded", "clear_caches", "select", "stacked_size", "unbounded"]
 
 Module = TypeVar("Module", bound=nn.Module)
+
+
+@runtime_checkable
+class FollowsData(Protocol):
+    """A transform that can be started from data, as ActNorm and PLUAffine can."""
+
+    def initialize(self, y: Tensor, weights: Tensor) -> None:
+        """Sets parameters from outputs y ``(K, N, D)``, each component's points weighed by ``weights`` ``(K, N)``."""
 
 
 class Stacked(nn.Module):

@@ -1,0 +1,255 @@
+"""Starts that follow the data: responsibilities from a clustering, in a space of one's choice."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse.csgraph import connected_components
+from sklearn.base import clone
+from sklearn.cluster import KMeans, SpectralClustering
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
+from torch import Tensor
+
+__all__ = ["Start", "match_labels", "starts"]
+
+Array = npt.NDArray[Any]
+
+SPECTRAL_POINTS = 5000  # the spectral start clusters so many; the others follow their neighbours
+PCA_FEATURES = 30
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a fit begins: a clustering of the data, whose responsibilities r(z | x) teach model and guide first.
+
+    Attributes:
+        method: ``"kmeans"``, ``"gmm"`` (a Gaussian mixture with full covariances), ``"spectral"`` (on the graph of
+            nearest neighbours; for shapes that are no clouds), ``"random"`` (the parameters as they are, drawn anew in
+            restarts), any scikit-learn clusterer or mixture, responsibilities ``(N, K)``, or a function from features
+            ``(N, F)`` to labels ``(N,)`` or responsibilities ``(N, K)``. The label −1 stands for equal shares.
+        features: the space to cluster in: None for x itself, ``"pca"`` (30 components), ``"umap"`` (5 dimensions;
+            needs ``pip install 'pyro-vmonf[umap]'``), features ``(N, F)``, a function of x, a scikit-learn
+            transformer, or a list of these, one after the other.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+
+    method: Any = "gmm"
+    features: Any = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.method, str) and self.method not in {*METHODS, "random"}:
+            known = sorted({*METHODS, "random"})
+            raise ValueError(f"init: expected one of {known}, a clusterer, an array or a function, got {self.method!r}")
+        for step in self.steps():
+            if isinstance(step, str) and step not in REDUCTIONS:
+                raise ValueError(
+                    f"features: expected one of {sorted(REDUCTIONS)}, an array, a function or a transformer, "
+                    f"got {step!r}"
+                )
+
+    @property
+    def random(self) -> bool:
+        """Whether this start leaves the parameters as they are."""
+        return isinstance(self.method, str) and self.method == "random"
+
+    @property
+    def name(self) -> str:
+        """For tables: the method, and the space if it is not x."""
+        parts = [named(self.method), *(named(step) for step in self.steps())]
+        return " on ".join([parts[0], " ".join(parts[1:])] if parts[1:] else parts)
+
+    def steps(self) -> list[Any]:
+        """The steps from x to the features."""
+        if self.features is None:
+            return []
+        return list(self.features) if isinstance(self.features, list | tuple) else [self.features]
+
+    def responsibilities(self, x: Tensor, n_components: int, seed: int = 0) -> Tensor | None:
+        """r(z | x) for x ``(N, *event)``: ``(N, K)`` in x's type, rows that sum to 1; None for ``"random"``.
+
+        Raises:
+            ValueError: if the method's answer is no ``(N,)`` labels of K clusters and no ``(N, K)`` responsibilities.
+            ImportError: for ``"umap"`` where it is not installed.
+        """
+        if self.random:
+            return None
+        if isinstance(self.method, Tensor | np.ndarray | list | tuple):
+            return shares(self.method, len(x), n_components).to(x)
+        features = self.reduce(x, seed)
+        if isinstance(self.method, str):
+            answer = METHODS[self.method](features, n_components, seed)
+        elif hasattr(self.method, "fit"):
+            answer = run_clusterer(self.method, features, seed)
+        elif callable(self.method):
+            answer = self.method(features)
+        else:
+            raise TypeError(f"init: expected a name, a clusterer, an array or a function, got {self.method!r}")
+        return shares(answer, len(x), n_components).to(x)
+
+    def reduce(self, x: Tensor, seed: int = 0) -> Array:
+        """The features of x ``(N, *event)``: ``(N, F)``."""
+        features: Any = x.detach().cpu()
+        for step in self.steps():
+            if isinstance(step, str):
+                features = REDUCTIONS[step](flat(features), seed)
+            elif isinstance(step, Tensor | np.ndarray):
+                features = step
+            elif hasattr(step, "fit_transform"):
+                features = seeded(step, seed).fit_transform(flat(features))
+            else:
+                features = step(features)
+        rows = flat(features)
+        if len(rows) != len(x):
+            raise ValueError(f"features: expected {len(x)} rows, one for each x, got {len(rows)}")
+        return rows
+
+
+def starts(init: Any, features: int) -> list[Start]:
+    """``init`` as the starts that compete; ``features`` is the number of x's."""
+    if init is None:
+        return [Start("random")]
+    if isinstance(init, str) and init == "auto":
+        space = None if features <= PCA_FEATURES else "pca"
+        return [Start("gmm", space), Start("spectral", space)]
+    if isinstance(init, list | tuple) and any(isinstance(one, str | Start) for one in init):
+        return [one if isinstance(one, Start) else Start(one) for one in init]
+    return [init if isinstance(init, Start) else Start(init)]
+
+
+def named(part: Any) -> str:
+    """A short name for a table."""
+    if isinstance(part, str):
+        return part
+    return (
+        "array"
+        if isinstance(part, Tensor | np.ndarray | list | tuple)
+        else getattr(part, "__name__", None) or type(part).__name__
+    )
+
+
+def flat(features: Any) -> Array:
+    """Features as an array ``(N, F)``."""
+    array = np.asarray(features.detach().cpu() if isinstance(features, Tensor) else features)
+    return array.reshape(len(array), -1)
+
+
+def kmeans(features: Array, k: int, seed: int) -> Array:
+    """Labels of k-means, the best of 10."""
+    return np.asarray(KMeans(k, n_init=10, random_state=seed).fit_predict(features))
+
+
+def gmm(features: Array, k: int, seed: int) -> Array:
+    """Responsibilities of a Gaussian mixture with full covariances, the best of 5."""
+    ridge = 1e-4 * float(features.var(0).mean()) + 1e-12
+    mixture = GaussianMixture(k, n_init=5, reg_covar=ridge, random_state=seed).fit(features)
+    return np.asarray(mixture.predict_proba(features))
+
+
+def spectral(features: Array, k: int, seed: int) -> Array:
+    """Labels of spectral clustering on the graph of nearest neighbours.
+
+    At least 10 neighbours; more where the graph would otherwise fall into more than k pieces, which the method could
+    only group at random.
+    """
+    some = np.random.default_rng(seed).permutation(len(features))[:SPECTRAL_POINTS]
+    points = features[some]
+    neighbours = min(10, len(points) - 1)
+    while neighbours < (len(points) - 1) // 2:
+        graph = kneighbors_graph(points, neighbours, include_self=True)
+        if connected_components(graph, directed=False)[0] <= k:
+            break
+        neighbours = neighbours * 3 // 2
+    method = SpectralClustering(k, affinity="nearest_neighbors", n_neighbors=neighbours, random_state=seed)
+    with warnings.catch_warnings():
+        # Clusters that no edge connects are what one hopes for.
+        warnings.filterwarnings("ignore", "Graph is not fully connected", UserWarning)
+        labels = method.fit_predict(points)
+    if len(some) == len(features):
+        found = np.empty(len(features), dtype=np.int64)
+        found[some] = labels
+        return found
+    return np.asarray(KNeighborsClassifier(5).fit(points, labels).predict(features))
+
+
+def pca(features: Array, seed: int) -> Array:
+    """The first principal components."""
+    size = min(PCA_FEATURES, *features.shape)
+    return np.asarray(PCA(size, random_state=seed).fit_transform(features))
+
+
+def umap(features: Array, seed: int) -> Array:
+    """A UMAP embedding made for clustering: McInnes et al., 2018 (arXiv:1802.03426), min_dist 0, 5 dimensions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the packages it would like to have, and of its own versions
+        try:
+            from umap import UMAP
+        except ImportError as error:
+            raise ImportError("features: 'umap' needs umap-learn: pip install 'pyro-vmonf[umap]'") from error
+        reducer = UMAP(n_components=5, n_neighbors=15, min_dist=0.0, random_state=seed, n_jobs=1)
+        return np.asarray(reducer.fit_transform(features))
+
+
+METHODS: dict[str, Callable[[Array, int, int], Array]] = {"kmeans": kmeans, "gmm": gmm, "spectral": spectral}
+REDUCTIONS: dict[str, Callable[[Array, int], Array]] = {"pca": pca, "umap": umap}
+
+
+def seeded(estimator: Any, seed: int) -> Any:
+    """An unfitted copy, with its ``random_state`` set if it has one that is not."""
+    copy = clone(estimator)
+    parameters = copy.get_params()
+    if "random_state" in parameters and parameters["random_state"] is None:
+        copy.set_params(random_state=seed)
+    return copy
+
+
+def run_clusterer(clusterer: Any, features: Array, seed: int) -> Array:
+    """Responsibilities, where the clusterer gives probabilities, else labels."""
+    copy = seeded(clusterer, seed)
+    if hasattr(copy, "predict_proba"):
+        return np.asarray(copy.fit(features).predict_proba(features))
+    return np.asarray(copy.fit_predict(features))
+
+
+def shares(answer: Any, n: int, k: int) -> Tensor:
+    """Labels ``(N,)`` or responsibilities ``(N, K)`` as responsibilities whose rows sum to 1, checked."""
+    array = np.asarray(answer.detach().cpu() if isinstance(answer, Tensor) else answer)
+    if array.shape == (n,) and np.issubdtype(array.dtype, np.integer):
+        array = one_hot(array, k)
+    if array.shape != (n, k) or not np.issubdtype(array.dtype, np.number):
+        raise ValueError(f"init: expected responsibilities of shape ({n}, {k}) or labels ({n},), got {array.shape}")
+    if not np.isfinite(array).all() or (array < 0).any() or (array.sum(1) <= 0).any():
+        raise ValueError("init: expected finite responsibilities ≥ 0, with a sum above 0 in each row")
+    array = array / array.sum(1, keepdims=True)
+    if not (array.sum(0) > 0).all():
+        raise ValueError(f"init: expected a share for each component, got none for {np.flatnonzero(array.sum(0) == 0)}")
+    return torch.as_tensor(array)
+
+
+def one_hot(labels: Array, k: int) -> Array:
+    """Labels of k clusters, −1 for none, as responsibilities; equal shares where there is none."""
+    clusters = np.unique(labels[labels >= 0])
+    if len(clusters) != k:
+        raise ValueError(f"init: expected {k} clusters, one for each component, got {len(clusters)}")
+    table = np.full((len(labels), k), 1 / k)
+    table[labels >= 0] = labels[labels >= 0, None] == clusters
+    return table
+
+
+def match_labels(responsibilities: Tensor, y: Tensor) -> Tensor:
+    """The same with components in the order that agrees best with the labels y ``(N,)``, −1 where unlabelled."""
+    known = y >= 0
+    classes = torch.arange(responsibilities.shape[-1])
+    agreement = (y[known].cpu() == classes.unsqueeze(-1)).double() @ responsibilities[known].double().cpu()
+    _, order = linear_sum_assignment(-agreement.numpy())
+    ordered = responsibilities[:, torch.as_tensor(order).to(responsibilities.device)].clone()
+    ordered[known] = torch.nn.functional.one_hot(y[known], len(classes)).to(ordered)
+    return ordered
