@@ -11,7 +11,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-__all__ = ["assignments", "contingency", "history", "image_rows"]
+__all__ = ["assignments", "contingency", "history", "image_rows", "selection"]
 
 
 def colours(k: int) -> list[Any]:
@@ -121,4 +121,26 @@ def contingency(table: Any, class_names: Sequence[str]) -> Figure:
     ax.set_yticks(range(values.shape[0]), list(class_names))
     ax.set_xlabel("component")
     ax.set_ylabel("class")
+    return figure
+
+
+def selection(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Held-out evidence against the number of components, with standard errors; the chosen K is marked.
+
+    Args:
+        rows: those of a ``Selection``.
+    """
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    ax = figure.subplots()
+    rows = sorted(rows, key=lambda row: row["components"])
+    k, evidence, errors = ([row[c] for row in rows] for c in ("components", "heldout_evidence", "standard_error"))
+    best = max(range(len(rows)), key=lambda i: float(evidence[i]))
+    ax.axhline(evidence[best] - errors[best], color="grey", linestyle=":", label="best less one standard error")
+    ax.errorbar(k, evidence, errors, marker="o", markersize=4, capsize=2, linewidth=1)
+    chosen = next(row for row in rows if row["chosen"])
+    ax.plot(chosen["components"], chosen["heldout_evidence"], "o", color="C3", markersize=9, label="chosen")
+    ax.set_xticks(k)
+    ax.set_xlabel("components")
+    ax.set_ylabel("held-out evidence, nats")
+    ax.legend(loc="lower right", fontsize=8)
     return figure

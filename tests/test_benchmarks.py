@@ -8,6 +8,18 @@ import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 COMMANDS = {
+    "clustering": [
+        "pinwheel-5",
+        "--seeds",
+        "1",
+        "--epochs",
+        "1",
+        "--methods",
+        "k-means",
+        "ours",
+        "--out",
+        "clustering",
+    ],
     "step": ["--rounds", "1", "--repeats", "1", "--sizes", "1"],
     "seeds": ["pinwheel", "--seeds", "2", "--epochs", "1", "--out", "seeds"],
 }

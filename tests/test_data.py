@@ -8,7 +8,16 @@ import pytest
 import torch
 from torchvision.datasets import MNIST
 
-from pyro_vmonf.data import Logit, digits, mnist, mnist_folder, pinwheel, two_circles
+from pyro_vmonf.data import (
+    Logit,
+    digits,
+    mnist,
+    mnist_folder,
+    pinwheel,
+    pinwheel_log_prob,
+    two_circles,
+    two_circles_log_prob,
+)
 
 
 def test_pinwheel_wings():
@@ -110,3 +119,43 @@ def test_real_mnist():
         first = torch.tensor(list(file.read(16 + 784)[16:]))
     assert torch.equal(mnist(False)[0][0], first)
     assert math.isclose(float(mnist(False)[0].double().mean()), 33.79, abs_tol=0.01)
+
+
+def test_the_pinwheel_density_is_that_of_its_points():
+    side = torch.linspace(-8, 8, 160)
+    grid = torch.cartesian_prod(side, side)
+    for options in ({"wings": 5}, {"wings": 3, "weights": [0.6, 0.3, 0.1], "rate": 0.4}):
+        density = pinwheel_log_prob(grid, **options).exp() * float(side[1] - side[0]) ** 2
+        assert float(density.sum()) == pytest.approx(1, abs=2e-3)
+    x, _ = pinwheel(20_000, seed=3)
+    density = pinwheel_log_prob(grid).exp() * float(side[1] - side[0]) ** 2
+    for corner in ((1, 1), (-1, 1), (1, -1)):
+        inside = ((grid * torch.tensor(corner)) > 0).all(-1)
+        share = ((x * torch.tensor(corner)) > 0).all(-1).double().mean()
+        assert float(density[inside].sum()) == pytest.approx(float(share), abs=0.01)
+
+
+def test_the_two_circles_density_is_that_of_its_points():
+    side = torch.linspace(-1.2, 1.2, 900)
+    grid = torch.cartesian_prod(side, side)
+    density = two_circles_log_prob(grid, std=0.03).exp() * float(side[1] - side[0]) ** 2
+    assert float(density.sum()) == pytest.approx(1, abs=1e-6)
+    assert float(density[grid.norm(dim=-1) < 0.6].sum()) == pytest.approx(0.5, abs=1e-3)
+    assert float(two_circles_log_prob(two_circles(50_000)[0]).mean()) == pytest.approx(0.532, abs=0.01)
+
+
+def test_wings_of_different_sizes():
+    x, y = pinwheel([30, 20, 10])
+    assert torch.bincount(y).tolist() == [30, 20, 10]
+    assert x.shape == (60, 2)
+    with pytest.raises(ValueError, match="n_per_wing: expected an integer of at least 1, got 0"):
+        pinwheel([3, 0])
+
+
+def test_noise_is_drawn_anew_and_pixels_stay():
+    pixels, _ = digits()
+    logit = Logit(17, 0.01)
+    x = logit(pixels, seed=1)
+    again = logit.redraw(x)
+    assert float((again != x).double().mean()) > 0.99
+    assert torch.equal((logit.images(again) * 17).floor(), pixels.double())

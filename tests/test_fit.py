@@ -41,7 +41,7 @@ def same(a, b):
 
 
 # The thesis's way, and three epochs, in which components may die.
-QUICK = {"epochs": 3, "batch_size": 32, "init": None, "schedule": "constant", "progress": False}
+QUICK = {"epochs": 3, "batch_size": 32, "init": None, "schedule": "constant", "learning_rate": 1e-3, "progress": False}
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadComponentWarning")
 
 
@@ -386,7 +386,7 @@ X, Y = torch.randn(20, 2, dtype=torch.float64), torch.zeros(20).long()
         (([[0.0, 1.0]],), {}, TypeError, "x: expected a floating-point tensor, got list"),
         ((torch.empty(0, 2),), {}, ValueError, r"x: expected shape \(N, 2\) with N ≥ 1, got \(0, 2\)"),
         ((X[0],), {}, ValueError, r"x: expected shape \(N, 2\)"),
-        ((X[:2],), {}, ValueError, "x: expected at least as many points as the 3 components, got 2"),
+        ((X[:2],), {}, ValueError, "x: expected at least 3 distinct points, one for each component, got 2"),
         ((X, Y[:5]), {}, ValueError, r"y: expected shape \(20,\)"),
         ((X, Y + 3), {}, ValueError, "y: expected labels from -1 .* to 2, got 3 to 3"),
         ((X, Y - 2), {}, ValueError, "y: expected labels from -1 .* to 2, got -2 to -2"),

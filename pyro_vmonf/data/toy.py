@@ -64,7 +64,7 @@ def pinwheel_log_prob(
     At radius ρ = \|x\|/scale a wing holds the point x at every angle ψ of its cloud, (r, t) = ρ (cos ψ, sin ψ), with
     ψ + rate · e^{ρ cos ψ} + 2πk/K equal to the angle of x; each adds
     N(r | 1, ·) N(t | 0, ·) / (scale² \|1 − rate e^r t\|).
-    The angles are found to about 1e-6 by bracketing on a grid and bisection.
+    The angles are found to about 1e-7 by bracketing on a grid and bisection.
 
     Args:
         x: points.
@@ -72,31 +72,39 @@ def pinwheel_log_prob(
         wings, radial_std, tangential_std, rate, scale: as in :func:`pinwheel`.
     """
     share = torch.full((wings,), 1 / wings) if weights is None else torch.as_tensor(weights)
-    rho, angle = x.norm(dim=-1, keepdim=True) / scale, torch.atan2(x[:, 1:], x[:, :1])
-    total = torch.full_like(rho, -math.inf)
+    total = x.new_full((len(x),), -math.inf)
     for k in range(wings):
-        ahead = angle - 2 * math.pi * k / wings
-
-        def turn(psi: Tensor, ahead: Tensor = ahead) -> Tensor:
-            """How far the angle ψ of the cloud ends from that of x, within half a turn."""
-            return torch.remainder(psi + rate * (rho * psi.cos()).exp() - ahead + math.pi, 2 * math.pi) - math.pi
-
-        edges = torch.linspace(-math.pi, math.pi, 201, dtype=x.dtype, device=x.device)
-        at = turn(edges)
-        # A zero, not the jump from half a turn to minus half a turn.
-        crossing = (at[:, :-1] * at[:, 1:] <= 0) & ((at[:, :-1] - at[:, 1:]).abs() < math.pi)
-        low, high = edges[:-1].expand(crossing.shape), edges[1:].expand(crossing.shape)
-        sign = at[:, :-1].sign()
-        for _ in range(15):
-            middle = (low + high) / 2
-            same = turn(middle).sign() == sign
-            low, high = torch.where(same, middle, low), torch.where(same, high, middle)
-        r, t = rho * ((low + high) / 2).cos(), rho * ((low + high) / 2).sin()
+        point, psi = cloud_angles(x / scale, 2 * math.pi * k / wings, rate)
+        rho = x[point].norm(dim=-1) / scale
+        r, t = rho * psi.cos(), rho * psi.sin()
         cloud = -(((r - 1) / radial_std) ** 2) / 2 - (t / tangential_std) ** 2 / 2
         jacobian = (1 - rate * r.exp() * t).abs() * 2 * math.pi * radial_std * tangential_std * scale**2
-        log_prob = (cloud - jacobian.log()).masked_fill(~crossing, -math.inf).logsumexp(-1, keepdim=True)
-        total = torch.logaddexp(total, share[k].log() + log_prob)
-    return total.squeeze(-1)
+        density = torch.zeros_like(total).index_add(0, point, (cloud - jacobian.log()).exp())
+        total = torch.logaddexp(total, density.log() + share[k].log())
+    return total
+
+
+def cloud_angles(x: Tensor, turn: float, rate: float) -> tuple[Tensor, Tensor]:
+    """All ψ with ψ + rate · e^{ρ cos ψ} + turn equal to the angle of x, and which of x ``(N, 2)`` each belongs to."""
+    rho, ahead = x.norm(dim=-1), torch.atan2(x[:, 1], x[:, 0]) - turn
+
+    def off(psi: Tensor, rho: Tensor, ahead: Tensor) -> Tensor:
+        """How far ψ ends from x, within half a turn."""
+        return torch.remainder(psi + rate * (rho * psi.cos()).exp() - ahead + math.pi, 2 * math.pi) - math.pi
+
+    edges = torch.linspace(-math.pi, math.pi, 101, dtype=x.dtype, device=x.device)
+    at = torch.cat(
+        [off(edges, r.unsqueeze(-1), a.unsqueeze(-1)) for r, a in zip(rho.split(5000), ahead.split(5000), strict=True)]
+    )
+    # A zero, not the jump from half a turn to minus half a turn.
+    crossing = (at[:, :-1] * at[:, 1:] <= 0) & ((at[:, :-1] - at[:, 1:]).abs() < math.pi)
+    point, edge = crossing.nonzero().unbind(-1)
+    low, high, sign = edges[edge], edges[edge + 1], at[point, edge].sign()
+    for _ in range(20):
+        middle = (low + high) / 2
+        same = off(middle, rho[point], ahead[point]).sign() == sign
+        low, high = torch.where(same, middle, low), torch.where(same, high, middle)
+    return point, (low + high) / 2
 
 
 def two_circles(

@@ -6,6 +6,7 @@ from pyro_vmonf.inference.history import History
 from pyro_vmonf.inference.opening import StartWarning
 from pyro_vmonf.inference.reading import Reading, read
 from pyro_vmonf.inference.run import NonFiniteError
+from pyro_vmonf.inference.selection import Selection, select_components
 from pyro_vmonf.inference.start import Start
 from pyro_vmonf.inference.temperature import Temperature
 
@@ -15,9 +16,11 @@ __all__ = [
     "History",
     "NonFiniteError",
     "Reading",
+    "Selection",
     "Start",
     "StartWarning",
     "Temperature",
     "fit",
     "read",
+    "select_components",
 ]

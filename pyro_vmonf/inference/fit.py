@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from pyro_vmonf._checks import check_count, check_labels, check_positive
 from pyro_vmonf._files import writable_folder
+from pyro_vmonf.data.perturbations import perturbed
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.inference import checkpoint as checkpoints
 from pyro_vmonf.inference.consistency import Consistency
@@ -43,9 +44,9 @@ def fit(
     n_init: int = 1,
     init_epochs: int = 20,
     trial_epochs: int = 20,
-    epochs: int = 400,
-    batch_size: int = 512,
-    learning_rate: float = 1e-3,
+    epochs: int = 200,
+    batch_size: int = 256,
+    learning_rate: float = 5e-3,
     schedule: Schedule = "cosine",
     weight_decay: float = 0.0,
     temperature: Temperature | None = None,
@@ -94,7 +95,7 @@ def fit(
         trial_epochs: passes after those before competing starts are compared.
         epochs: passes over the data, after pretraining and start.
         batch_size: points in a step.
-        learning_rate: of Adam.
+        learning_rate: of Adam; the default suits small flows, a tenth of it those of images.
         schedule: of the learning rate over the ``epochs``: ``"cosine"``, which falls to zero, or ``"constant"``.
         weight_decay: of Adam (L2).
         temperature: the encoder's schedule over the ``epochs``; the guide's own temperature throughout if not given.
@@ -152,6 +153,10 @@ def fit(
         clip_norm=clip_norm,
         seed=seed,
     )
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        for name, perturb in (("augment", augment), ("perturb", consistency and consistency.perturb)):
+            if perturb:
+                perturbed(name, perturb, x[:2])
     if (pretrain_epochs or encoder_delay) and (y is None or not bool((y >= 0).any())):
         raise ValueError("pretrain_epochs, encoder_delay: expected labels in y to train on, got none")
     if validation is not None:
@@ -264,8 +269,13 @@ def check_data(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, y: Any) -> 
         if not isinstance(given, kind):
             raise TypeError(f"{name}: expected a {kind.__name__}, got {type(given).__name__}")
     x = check_points("x", x, model, guide)
-    if len(x) < model.n_components:
-        raise ValueError(f"x: expected at least as many points as the {model.n_components} components, got {len(x)}")
+    distinct = len(x[: 10 * model.n_components].unique(dim=0))
+    if distinct < model.n_components:
+        distinct = len(x.unique(dim=0))
+    if distinct < model.n_components:
+        raise ValueError(
+            f"x: expected at least {model.n_components} distinct points, one for each component, got {distinct}"
+        )
     if guide.n_components != model.n_components:
         raise ValueError(f"guide: expected {model.n_components} components, as the model has, got {guide.n_components}")
     probe(guide, x[:1])

@@ -126,7 +126,8 @@ def begin(run: Run, start: Start, seed: int) -> Tensor | None:
         targets = match_labels(targets, run.y.to(targets.device))
     some = torch.randperm(len(run.x))[:INITIAL_POINTS].to(run.x.device)
     # No component may be without any share of the points chosen.
-    left = run.model.components.initialize(run.x[some].to(run.device), (targets[some] + 1e-8).to(run.device))
+    points = run.augmented(run.x[some].to(run.device))
+    left = run.model.components.initialize(points, (targets[some] + 1e-8).to(run.device))
     if left:
         warnings.warn(
             f"components {left} have no part that follows data (see ActNorm, PLUAffine): the start reaches them by "

@@ -25,9 +25,9 @@ class Options:
         TypeError, ValueError: naming the first that is of the wrong kind or out of range.
     """
 
-    epochs: int = 400
-    batch_size: int = 512
-    learning_rate: float = 1e-3
+    epochs: int = 200
+    batch_size: int = 256
+    learning_rate: float = 5e-3
     schedule: Schedule = "cosine"
     weight_decay: float = 0.0
     temperature: Temperature | None = None

@@ -114,8 +114,7 @@ class Run:
 
     def unsupervised(self, x: Tensor, places: Tensor, size: int) -> tuple[Tensor, Tensor | None]:
         """What is minimised for points without labels: the loss that a history reports, and what is added to it."""
-        if self.options.augment is not None:
-            x = perturbed("augment", self.options.augment, x)
+        x = self.augmented(x)
         target: Tensor | None = None
         aside: Tensor | None = None
         if self.starting:
@@ -141,6 +140,10 @@ class Run:
         x = self.x[places].to(self.device)
         y = x.new_full((len(x),), -1, dtype=torch.long) if self.y is None else self.y[places.to(self.y.device)]
         return x, y.to(self.device)
+
+    def augmented(self, x: Tensor) -> Tensor:
+        """A batch as the fit sees it."""
+        return x if self.options.augment is None else perturbed("augment", self.options.augment, x)
 
     def some_labelled(self) -> Tensor:
         """A batch of labelled points, chosen at random."""

@@ -21,6 +21,7 @@ __all__ = ["Start", "match_labels", "starts"]
 
 Array = npt.NDArray[Any]
 
+ARRAYS = (Tensor, np.ndarray, list, tuple)
 SPECTRAL_POINTS = 5000  # the spectral start clusters so many; the others follow their neighbours
 PCA_FEATURES = 30
 
@@ -39,6 +40,7 @@ class Start:
             transformer, or a list of these, one after the other.
 
     Raises:
+        TypeError: if the method is none of these.
         ValueError: for an unknown name.
     """
 
@@ -49,6 +51,8 @@ class Start:
         if isinstance(self.method, str) and self.method not in {*METHODS, "random"}:
             known = sorted({*METHODS, "random"})
             raise ValueError(f"init: expected one of {known}, a clusterer, an array or a function, got {self.method!r}")
+        if not (isinstance(self.method, (str, *ARRAYS)) or hasattr(self.method, "fit") or callable(self.method)):
+            raise TypeError(f"init: expected a name, a clusterer, an array or a function, got {self.method!r}")
         for step in self.steps():
             if isinstance(step, str) and step not in REDUCTIONS:
                 raise ValueError(
@@ -82,22 +86,22 @@ class Start:
         """
         if self.random:
             return None
-        if isinstance(self.method, Tensor | np.ndarray | list | tuple):
+        if isinstance(self.method, ARRAYS):
             return shares(self.method, len(x), n_components).to(x)
         features = self.reduce(x, seed)
         if isinstance(self.method, str):
             answer = METHODS[self.method](features, n_components, seed)
         elif hasattr(self.method, "fit"):
             answer = run_clusterer(self.method, features, seed)
-        elif callable(self.method):
-            answer = self.method(features)
         else:
-            raise TypeError(f"init: expected a name, a clusterer, an array or a function, got {self.method!r}")
+            answer = self.method(features)
         return shares(answer, len(x), n_components).to(x)
 
     def reduce(self, x: Tensor, seed: int = 0) -> Array:
         """The features of x ``(N, *event)``: ``(N, F)``."""
         features: Any = x.detach().cpu()
+        if not (isinstance(self.method, (str, *ARRAYS)) or hasattr(self.method, "fit") or callable(self.method)):
+            raise TypeError(f"init: expected a name, a clusterer, an array or a function, got {self.method!r}")
         for step in self.steps():
             if isinstance(step, str):
                 features = REDUCTIONS[step](flat(features), seed)
@@ -129,11 +133,7 @@ def named(part: Any) -> str:
     """A short name for a table."""
     if isinstance(part, str):
         return part
-    return (
-        "array"
-        if isinstance(part, Tensor | np.ndarray | list | tuple)
-        else getattr(part, "__name__", None) or type(part).__name__
-    )
+    return "array" if isinstance(part, ARRAYS) else getattr(part, "__name__", None) or type(part).__name__
 
 
 def flat(features: Any) -> Array:

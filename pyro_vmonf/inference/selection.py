@@ -1,0 +1,146 @@
+"""How many components: fit too many, merge them two by two, and keep the fewest that predict as well."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_vmonf._checks import check_count
+from pyro_vmonf.guides.encoder import SoftmaxEncoder
+from pyro_vmonf.inference.fit import fit
+from pyro_vmonf.inference.reading import read
+from pyro_vmonf.models.mixture import FlowMixture
+
+__all__ = ["Selection", "select_components"]
+
+Pair = tuple[FlowMixture, SoftmaxEncoder]
+
+
+@dataclass
+class Selection:
+    """What a search over K found.
+
+    Attributes:
+        rows: one for each K, the greatest first: ``components``, ``heldout_evidence`` (mean, nats per observation) and
+            its ``standard_error``, ``heldout_elbo``, ``aic``, ``bic`` (of the training points), ``parameters``,
+            ``seconds`` and ``chosen``.
+        pairs: the fitted model and guide of each K.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    pairs: dict[int, Pair] = field(default_factory=dict)
+
+    @property
+    def n_components(self) -> int:
+        """The K chosen."""
+        return next(int(row["components"]) for row in self.rows if row["chosen"])
+
+    @property
+    def model(self) -> FlowMixture:
+        """The model of the K chosen."""
+        return self.pairs[self.n_components][0]
+
+    @property
+    def guide(self) -> SoftmaxEncoder:
+        """The guide of the K chosen."""
+        return self.pairs[self.n_components][1]
+
+
+def select_components(
+    build: Callable[[int], Pair],
+    x: Tensor,
+    *,
+    most: int,
+    fewest: int = 1,
+    held_out: float = 0.2,
+    init: Any = "gmm",
+    seed: int = 0,
+    **settings: Any,
+) -> Selection:
+    r"""Chooses K by held-out evidence, coming down from too many components.
+
+    A fit with ``most`` components splits clusters. The two that overlap most, by
+    Σ_n r_ni r_nj / min(Σ_n r_ni, Σ_n r_nj) with r the exact posterior, are merged, and so on down to ``fewest``; at
+    each K the merged responsibilities start a fit. The K chosen is the least whose mean evidence on held-out points is
+    within one standard error of the best: a surplus component gains little there, a missing one costs much.
+
+    AIC and BIC of the training points are reported beside it. With flows, whose parameters are many and held back by
+    noise and early stopping, they charge too much for a component.
+
+    References: Baudry et al., 2010 (*J. Comput. Graph. Stat.* 19(2)) for merging the components of one fit; Breiman et
+    al., *CART*, 1984, section 3.4.3, for the rule; thesis, section 2.2, for the criteria.
+
+    Args:
+        build: makes an untrained model and guide with K components.
+        x: ``(N, *event)``.
+        most: the greatest K, with which it begins.
+        fewest: the least K.
+        held_out: the share of x kept from the fits, between 0 and 1.
+        init: the first fit's start.
+        seed: of the split and the fits.
+        **settings: of each :func:`~pyro_vmonf.inference.fit`.
+
+    Returns:
+        the table, the K chosen, and all the fitted pairs.
+
+    Raises:
+        ValueError: if the numbers are out of range, or ``build(K)`` has not K components.
+    """
+    check_count("most", most, check_count("fewest", fewest))
+    if not 0 < held_out < 1 or round(held_out * len(x)) < 2:
+        raise ValueError(f"held_out: expected a share between 0 and 1 that leaves 2 points or more, got {held_out!r}")
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
+    held, used = x[order[: round(held_out * len(x))]], x[order[round(held_out * len(x)) :]]
+    selection, merged = Selection(), init
+    for k in range(most, fewest - 1, -1):
+        began = time.monotonic()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed + k)
+            model, guide = build(k)
+        if model.n_components != k:
+            raise ValueError(f"build: expected a model of {k} components, got {model.n_components}")
+        fit(model, guide, used, init=merged, seed=seed, **settings)
+        row = describe(model, guide, used, held)
+        selection.rows.append({"components": k, **row, "seconds": time.monotonic() - began})
+        selection.pairs[k] = model, guide
+        merged = merge(read(model, guide, used).responsibilities if k == most else merged) if k > 1 else None
+    choose(selection.rows)
+    return selection
+
+
+def describe(model: FlowMixture, guide: SoftmaxEncoder, used: Tensor, held: Tensor) -> dict[str, Any]:
+    """Held-out evidence, and Akaike's and the Bayesian criterion, −2 log L + 2 P and −2 log L + P log N."""
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    log_likelihood = float(read(model, guide, used).evidence.sum())
+    reading = read(model, guide, held)
+    return {
+        "heldout_evidence": float(reading.evidence.mean()),
+        "standard_error": float(reading.evidence.std() / math.sqrt(len(held))),
+        "heldout_elbo": float(reading.elbo.mean()),
+        "aic": -2 * log_likelihood + 2 * parameters,
+        "bic": -2 * log_likelihood + math.log(len(used)) * parameters,
+        "parameters": parameters,
+    }
+
+
+def choose(rows: list[dict[str, Any]]) -> None:
+    """Marks the least K within one standard error of the best."""
+    best = max(rows, key=lambda row: float(row["heldout_evidence"]))
+    bar = best["heldout_evidence"] - best["standard_error"]
+    least = min(row["components"] for row in rows if row["heldout_evidence"] >= bar)
+    for row in rows:
+        row["chosen"] = row["components"] == least
+
+
+def merge(responsibilities: Tensor) -> Tensor:
+    """``(N, K)`` → ``(N, K − 1)``: the two components that overlap most, for the size of the smaller, become one."""
+    sizes = responsibilities.sum(0)
+    overlap = (responsibilities.mT @ responsibilities) / torch.minimum(sizes, sizes.unsqueeze(-1)).clamp(min=1e-12)
+    i, j = divmod(int(overlap.fill_diagonal_(-1).argmax()), len(sizes))
+    kept = [c for c in range(len(sizes)) if c not in (i, j)]
+    union = responsibilities[:, i] + responsibilities[:, j]
+    return torch.cat([responsibilities[:, kept], union.unsqueeze(-1)], dim=-1)

@@ -1,0 +1,79 @@
+"""The search for the number of components."""
+
+import pytest
+import torch
+
+from pyro_vmonf import plots
+from pyro_vmonf.components import RealNVP
+from pyro_vmonf.data import pinwheel
+from pyro_vmonf.guides import SoftmaxEncoder, mlp
+from pyro_vmonf.inference import read, select_components
+from pyro_vmonf.inference.selection import choose, merge
+from pyro_vmonf.metrics import accuracy
+from pyro_vmonf.models import FlowMixture
+
+pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadComponentWarning")
+
+
+def build(k):
+    return FlowMixture(RealNVP(2, k, transforms=2), "learned"), SoftmaxEncoder(mlp(2, k, (16,)), k)
+
+
+def test_the_components_that_overlap_most_are_merged():
+    r = torch.tensor([[0.6, 0.4, 0.0, 0.0], [0.4, 0.6, 0.0, 0.0], [0.0, 0.1, 0.9, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    merged = merge(r)
+    torch.testing.assert_close(merged.sum(-1), torch.ones(4))
+    torch.testing.assert_close(merged[:, -1], r[:, 0] + r[:, 1])
+    assert merged.shape == (4, 3)
+
+
+def test_the_size_of_a_component_does_not_count():
+    """Two halves of a small cluster come before two large clusters that touch, though these share more points."""
+    small = torch.tensor([[0.0, 0.0, 0.6, 0.4], [0.0, 0.0, 0.4, 0.6]])
+    large = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]).repeat(20, 1)
+    touching = torch.tensor([[0.5, 0.5, 0.0, 0.0]]).repeat(4, 1)
+    merged = merge(torch.cat([small, large, touching]))
+    torch.testing.assert_close(merged[:2, -1], torch.ones(2))
+
+
+def test_the_fewest_within_a_standard_error_are_chosen():
+    evidence = {5: -1.00, 4: -0.98, 3: -1.02, 2: -1.30}
+    rows = [{"components": k, "heldout_evidence": e, "standard_error": 0.05} for k, e in evidence.items()]
+    choose(rows)
+    assert [row["components"] for row in rows if row["chosen"]] == [3]
+
+
+def test_three_wings_are_found_from_six():
+    x, _ = pinwheel(200, wings=3, seed=1)
+    settings = {"epochs": 30, "init_epochs": 15, "batch_size": 128, "learning_rate": 1e-2, "progress": False}
+    found = select_components(build, x, most=6, fewest=2, **settings)
+    assert [row["components"] for row in found.rows] == [6, 5, 4, 3, 2]
+    assert found.n_components == 3
+    assert found.model.n_components == found.guide.n_components == 3
+    x_test, y_test = pinwheel(200, wings=3, seed=2)
+    assert accuracy(y_test, read(found.model, found.guide, x_test).encoder.argmax(-1)) > 0.97
+    for row in found.rows:
+        assert row["bic"] > row["aic"]
+        assert row["heldout_elbo"] <= row["heldout_evidence"]
+    plots.selection(found.rows)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"most": 0}, "most: expected an integer of at least 1, got 0"),
+        ({"most": 2, "fewest": 3}, "most: expected an integer of at least 3, got 2"),
+        ({"most": 2, "held_out": 1.0}, "held_out: expected a share between 0 and 1"),
+        ({"most": 2, "held_out": 0.001}, "held_out: expected a share .* leaves 2 points or more"),
+    ],
+)
+def test_bad_searches_are_named(settings, message):
+    x, _ = pinwheel(40, wings=3)
+    with pytest.raises(ValueError, match=message):
+        select_components(build, x, **settings)
+
+
+def test_build_must_do_as_it_is_told():
+    x, _ = pinwheel(40, wings=3)
+    with pytest.raises(ValueError, match="build: expected a model of 4 components, got 3"):
+        select_components(lambda k: build(3), x, most=4)

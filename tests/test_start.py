@@ -1,0 +1,270 @@
+"""How a fit begins: clusterings, their responsibilities, what they set, and competitions among them."""
+
+import copy
+import importlib
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+from sklearn.cluster import HDBSCAN, AgglomerativeClustering
+from sklearn.decomposition import FastICA
+from sklearn.mixture import BayesianGaussianMixture
+
+from pyro_vmonf.components import FlowList, RealNVP
+from pyro_vmonf.data import Noise, pinwheel, two_circles
+from pyro_vmonf.guides import SoftmaxEncoder, mlp
+from pyro_vmonf.inference import DeadComponentWarning, Start, StartWarning, fit, read
+from pyro_vmonf.inference.opening import draw_anew
+from pyro_vmonf.inference.start import match_labels, starts
+from pyro_vmonf.metrics import accuracy
+from pyro_vmonf.models import FlowMixture
+from pyro_vmonf.transforms.networks import MADE, Dense, MaskedLinear
+
+opening = importlib.import_module("pyro_vmonf.inference.opening")
+pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadComponentWarning")
+CENTRES = torch.tensor([[-6.0, 0.0], [6.0, 0.0], [0.0, 8.0]])
+Z = torch.arange(3).repeat_interleave(torch.tensor([100, 60, 40]))
+X = CENTRES[Z] + torch.randn(200, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def pair(components=None, weights="learned"):
+    components = components or RealNVP(2, 3, transforms=2)
+    k = components.n_components
+    return FlowMixture(components, weights), SoftmaxEncoder(mlp(2, k), k)
+
+
+def quick(model, guide, x, **settings):
+    base = {"epochs": 2, "init_epochs": 3, "trial_epochs": 1, "batch_size": 64, "progress": False}
+    return fit(model, guide, x, **base | settings)
+
+
+def by_hand(features):
+    """A user's own clustering."""
+    return np.argmin([np.linalg.norm(features - c, axis=1) for c in CENTRES.numpy()], axis=0)
+
+
+METHODS = ["kmeans", "gmm", "spectral", AgglomerativeClustering(3), BayesianGaussianMixture(n_components=3), by_hand]
+METHODS += [HDBSCAN(min_cluster_size=20, copy=True), Z.numpy(), torch.nn.functional.one_hot(Z, 3)]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: getattr(m, "__name__", None) or str(m).split("(")[0][:12])
+def test_every_method_finds_the_clouds(method):
+    r = Start(method).responsibilities(X, 3, seed=1)
+    assert r.shape == (200, 3)
+    assert r.dtype == X.dtype
+    assert bool((r >= 0).all())
+    torch.testing.assert_close(r.sum(-1), torch.ones(200))
+    assert accuracy(Z, r.argmax(-1)) > 0.98
+
+
+FEATURES = [None, "pca", X, X.numpy(), lambda x: x * 2, FastICA(2), [lambda x: x + 1, "pca"]]
+
+
+@pytest.mark.parametrize("features", FEATURES, ids=["x", "pca", "tensor", "array", "function", "transformer", "list"])
+def test_every_space_will_do(features):
+    r = Start("gmm", features).responsibilities(X, 3)
+    assert accuracy(Z, r.argmax(-1)) > 0.98
+
+
+def test_umap_is_a_space():
+    pytest.importorskip("umap")
+    start = Start("spectral", "umap")
+    assert start.reduce(X).shape == (200, 5)
+    assert accuracy(Z, start.responsibilities(X, 3).argmax(-1)) > 0.98
+
+
+def test_the_spectral_start_sees_rings_where_the_others_see_halves():
+    x, y = two_circles(200)
+    assert accuracy(y, Start("spectral").responsibilities(x, 2).argmax(-1)) == 1.0
+    assert accuracy(y, Start("gmm").responsibilities(x, 2).argmax(-1)) < 0.7
+
+
+def test_many_points_are_clustered_by_their_neighbours(monkeypatch):
+    monkeypatch.setattr("pyro_vmonf.inference.start.SPECTRAL_POINTS", 90)
+    assert accuracy(Z, Start("spectral").responsibilities(X, 3).argmax(-1)) > 0.98
+
+
+def test_noise_points_are_shared_alike():
+    labels = Z.numpy().copy()
+    labels[:5] = -1
+    r = Start(labels).responsibilities(X, 3)
+    torch.testing.assert_close(r[:5], torch.full((5, 3), 1 / 3))
+
+
+def test_names_for_tables():
+    assert Start("gmm").name == "gmm"
+    assert Start("spectral", [by_hand, "umap"]).name == "spectral on by_hand umap"
+    assert Start(AgglomerativeClustering(3), X).name == "AgglomerativeClustering on array"
+
+
+def test_auto_reduces_what_has_many_features():
+    assert [s.name for s in starts("auto", 2)] == ["gmm", "spectral"]
+    assert [s.name for s in starts("auto", 784)] == ["gmm on pca", "spectral on pca"]
+    assert [s.name for s in starts(["kmeans", Start("gmm", "pca")], 2)] == ["kmeans", "gmm on pca"]
+    assert starts(None, 2)[0].random
+
+
+def test_labels_order_the_components():
+    r = torch.nn.functional.one_hot((Z + 1) % 3, 3).double()
+    y = torch.where(torch.arange(200) % 20 == 0, Z, -1)
+    assert torch.equal(match_labels(r, y).argmax(-1), Z)
+
+
+def test_a_start_whitens_each_share_and_sets_the_weights():
+    model, guide = pair()
+    quick(model, guide, X, init=Z.numpy(), init_epochs=0, epochs=0)
+    torch.testing.assert_close(model.weights().exp().detach(), torch.tensor([0.5, 0.3, 0.2]), atol=1e-9, rtol=0)
+    whiten = model.components.transforms[-1]
+    for k in range(3):
+        u = whiten.inv(X.expand(3, *X.shape))[k, k == Z]
+        torch.testing.assert_close(u.mean(0), torch.zeros(2), atol=1e-5, rtol=0)
+        torch.testing.assert_close(u.T.cov(correction=0), torch.eye(2), atol=0.02, rtol=0)
+
+
+def test_the_first_epochs_teach_the_responsibilities():
+    model, guide = pair()
+    r = torch.nn.functional.one_hot(Z, 3).double() * 0.9 + 0.1 / 3
+    history = quick(model, guide, X, init=r, init_epochs=150, epochs=0, learning_rate=2e-2)
+    assert len(history.rows) == 150
+    reading = read(model, guide, X)
+    assert accuracy(Z, reading.encoder.argmax(-1)) > 0.98
+    torch.testing.assert_close(reading.encoder.mean(0), r.mean(0), atol=0.02, rtol=0)
+
+
+def test_members_that_cannot_follow_data_are_named():
+    plain = dist.Normal(torch.zeros(2), torch.ones(2)).to_event(1)
+    model, guide = pair(FlowList([RealNVP(2, 1, transforms=2), plain, RealNVP(2, 1, transforms=2, whiten=False)]))
+    with pytest.warns(StartWarning, match=r"components \[1, 2\] have no part that follows data"):
+        quick(model, guide, X, init="gmm")
+
+
+def test_a_competition_is_won_by_held_out_elbo():
+    x, _ = two_circles(200)
+    model, guide = pair(RealNVP(2, 2, transforms=6, hidden_features=(16,)))
+    settings = {"init_epochs": 30, "trial_epochs": 10, "epochs": 20, "learning_rate": 1e-2}
+    history = quick(model, guide, x, init="auto", n_init=2, **settings)
+    assert [(row["start"], row["seed"]) for row in history.restarts] == [
+        ("gmm", 0),
+        ("spectral", 0),
+        ("gmm", 1),
+        ("spectral", 1),
+    ]
+    chosen = [row for row in history.restarts if row["chosen"]]
+    assert chosen == [max(history.restarts, key=lambda row: row["heldout_elbo"])]
+    assert [row["epoch"] for row in history.rows] == list(range(50))
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_broken_competition_goes_on_to_the_same_end(tmp_path, monkeypatch, after):
+    x, _ = pinwheel(60, wings=3)
+    pairs = [pair() for _ in range(3)]
+    for other in pairs[1:]:
+        for mine, theirs in zip(pairs[0], other, strict=True):
+            theirs.load_state_dict(mine.state_dict())
+    settings = {"init": ["gmm", "random"], "n_init": 2, "epochs": 6, "trial_epochs": 2}
+    whole = quick(*pairs[0], x, **settings)
+    trials = []
+
+    def broken(self, *args, trial=opening.Opening.trial):
+        trials.append(args)
+        if len(trials) > after:
+            raise KeyboardInterrupt
+        return trial(self, *args)
+
+    path = tmp_path / "checkpoint.pt"
+    monkeypatch.setattr(opening.Opening, "trial", broken)
+    with pytest.raises(KeyboardInterrupt):
+        quick(*pairs[1], x, checkpoint=path, **settings)
+    monkeypatch.undo()
+    rest = quick(*pairs[2], x, checkpoint=path, **settings)
+    for mine, theirs in zip(pairs[0], pairs[2], strict=True):
+        for a, b in zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True):
+            assert torch.equal(a, b)
+    keys = ("start", "seed", "heldout_elbo", "chosen")
+    assert [[r[k] for k in keys] for r in whole.restarts] == [[r[k] for k in keys] for r in rest.restarts]
+
+
+def test_restarts_draw_parameters_anew():
+    torch.manual_seed(1)
+    model, _ = pair()
+    before = copy.deepcopy(model.state_dict())
+    model.apply(draw_anew)
+    weights = [name for name in before if name.endswith("weight")]
+    assert weights
+    for name in weights:
+        assert not torch.equal(before[name], model.state_dict()[name])
+        assert model.state_dict()[name].std() == pytest.approx(float(before[name].std()), rel=0.5)
+    assert not before["components.transforms.3.shift"].any()
+
+
+@pytest.mark.parametrize("network", [Dense(8, (32,), 8), MADE(32, (64,))], ids=["Dense", "MADE"])
+def test_networks_start_small_again(network):
+    sizes = [float(p.detach().abs().max()) for p in network.parameters()]
+    network.apply(draw_anew)
+    for now, then in zip(network.parameters(), sizes, strict=True):
+        assert float(now.detach().abs().max()) < 2 * then + 1e-12
+    for part in network.modules():
+        if isinstance(part, MaskedLinear):
+            assert not part.weight[part.mask == 0].any()
+
+
+def test_a_component_without_points_is_reported():
+    model, guide = pair(RealNVP(2, 4, transforms=2))
+    network = guide.network
+    with torch.no_grad():
+        network[-1].bias[3] = -50.0
+    with pytest.warns(DeadComponentWarning, match=r"components \[.*3\] own no point; try another init"):
+        quick(model, guide, X, init=None, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"init": "best"}, ValueError, "init: expected one of .*'kmeans'.* got 'best'"),
+        ({"init": 3}, TypeError, "init: expected a name, a clusterer, an array or a function, got 3"),
+        (
+            {"init": torch.ones(200, 2)},
+            ValueError,
+            r"init: expected responsibilities of shape \(200, 3\) .* \(200, 2\)",
+        ),
+        ({"init": -torch.ones(200, 3)}, ValueError, "init: expected finite responsibilities ≥ 0"),
+        ({"init": torch.zeros(200, 3)}, ValueError, "init: .* with a sum above 0 in each row"),
+        ({"init": torch.ones(200, 3) / 0}, ValueError, "init: expected finite responsibilities"),
+        ({"init": torch.tensor([[1.0, 0.0, 0.0]]).repeat(200, 1)}, ValueError, r"init: .* none for \[1 2\]"),
+        ({"init": AgglomerativeClustering(2)}, ValueError, "init: expected 3 clusters, one for each component, got 2"),
+        ({"init": lambda f: f}, ValueError, r"init: expected responsibilities of shape \(200, 3\) or labels"),
+        ({"init": Start("gmm", X[:5])}, ValueError, "features: expected 200 rows, one for each x, got 5"),
+        ({"n_init": 0}, ValueError, "n_init: expected an integer of at least 1, got 0"),
+        ({"init_epochs": -1}, ValueError, "init_epochs: expected an integer of at least 0"),
+        ({"trial_epochs": -1}, ValueError, "trial_epochs: expected an integer of at least 0"),
+        ({"posterior": "map"}, ValueError, r"posterior: expected one of \('encoder', 'exact'\), got 'map'"),
+        ({"schedule": "linear"}, ValueError, "schedule: expected one of"),
+        ({"augment": 3}, TypeError, "augment: expected a function of a batch or None, got 3"),
+        ({"augment": lambda x: x[:1]}, ValueError, "augment: expected a function that keeps the batch's shape"),
+        ({"consistency": 1.0}, TypeError, "consistency: expected a Consistency or None, got 1.0"),
+    ],
+)
+def test_bad_starts_are_named(settings, error, message):
+    with pytest.raises(error, match=message):
+        quick(*pair(), X, **{"init": "gmm"} | settings)
+
+
+def test_more_components_than_distinct_points():
+    with pytest.raises(ValueError, match="x: expected at least 3 distinct points, one for each component, got 2"):
+        quick(*pair(), X[:2].repeat(10, 1))
+
+
+def test_unknown_features():
+    with pytest.raises(ValueError, match=r"features: expected one of \['pca', 'umap'\]"):
+        Start("gmm", "tsne")
+
+
+def test_augmentation_fits_the_blurred_data():
+    x = torch.zeros(500, 2)
+    model, guide = pair(RealNVP(2, 1, transforms=2))
+    quick(
+        model, guide, x + 1e-3 * torch.randn(500, 2), init="kmeans", augment=Noise(0.5), epochs=60, learning_rate=1e-2
+    )
+    spread = model.components.sample(torch.zeros(4000).long()).std(0)
+    torch.testing.assert_close(spread, torch.full((2,), 0.5), atol=0.06, rtol=0)
