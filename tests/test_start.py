@@ -268,3 +268,17 @@ def test_augmentation_fits_the_blurred_data():
     )
     spread = model.components.sample(torch.zeros(4000).long()).std(0)
     torch.testing.assert_close(spread, torch.full((2,), 0.5), atol=0.06, rtol=0)
+
+
+def test_with_labels_components_are_classes():
+    y = torch.where(torch.arange(200) % 25 == 0, (Z + 1) % 3, -1)
+    model, guide = pair()
+    fit(model, guide, X, y, init="gmm", epochs=5, init_epochs=40, batch_size=64, learning_rate=1e-2, progress=False)
+    assert float((read(model, guide, X).encoder.argmax(-1) == (Z + 1) % 3).double().mean()) > 0.98
+
+
+def test_starts_on_a_device(device):
+    model, guide = pair()
+    history = quick(model, guide, X, init=["gmm", "random"], device=device, posterior="exact")
+    assert len(history.restarts) == 2
+    assert {p.device.type for p in [*model.parameters(), *guide.parameters()]} == {device}

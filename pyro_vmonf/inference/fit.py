@@ -162,6 +162,7 @@ def fit(
     if validation is not None:
         validation = check_points("validation", validation, model, guide)
     settings = options.fixed() | {"init": [start.name for start in opening.candidates], "n_init": n_init}
+    settings |= {"trial_epochs": trial_epochs} if len(opening.turns()) > 1 else {}
     saver = Saver(checkpoint, checkpoint_minutes, settings, x, y)
     model.to(device)
     guide.to(device)
