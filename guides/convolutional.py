@@ -14,7 +14,7 @@ def convnet(height: int, width: int, out_features: int, *, channels: Sequence[in
     """Convolutions that halve the image, each with batch normalisation and ReLU, then one linear layer.
 
     Shapes: x ``(N, height · width)``, grey images row by row, or ``(N, height, width)`` → ``(N, out)``. The first
-    convolution sees 5 × 5 pixels, the others 3 × 3.
+    convolution sees 5 × 5 pixels, the others 3 × 3. Batch normalisation needs more than one image in training.
 
     Args:
         height, width: of the image.

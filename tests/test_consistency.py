@@ -63,6 +63,16 @@ def test_a_rotation_is_measured_in_degrees():
     assert float(torch.atan2(down, across).std()) == pytest.approx(math.radians(10.0), rel=0.1)
 
 
+def test_oblong_images_turn_as_square_ones():
+    image = torch.zeros(1, 17, 65)
+    image[:, 8, 36] = 1.0  # four pixels right of the middle
+    torch.manual_seed(0)
+    moved = ImageMoves(17, 65, shift=0, rotate=10.0, scale=0, shear=0)(image.repeat(2000, 1, 1))
+    down = (moved.sum(-1) * (torch.arange(17) - 8.0)).sum(-1) / moved.sum((1, 2))
+    across = (moved.sum(-2) * (torch.arange(65) - 32.0)).sum(-1) / moved.sum((1, 2))
+    assert float(torch.atan2(down, across).std()) == pytest.approx(math.radians(10.0), rel=0.15)
+
+
 def test_neighbours_are_near_and_others():
     data = torch.arange(20.0).unsqueeze(-1)
     moved = Neighbours(data, 2)(data)

@@ -8,7 +8,7 @@ from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import pinwheel
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
 from pyro_vmonf.inference import read, select_components
-from pyro_vmonf.inference.selection import choose, merge
+from pyro_vmonf.inference.selection import choose, effective_parameters, merge
 from pyro_vmonf.metrics import accuracy
 from pyro_vmonf.models import FlowMixture
 
@@ -77,3 +77,27 @@ def test_build_must_do_as_it_is_told():
     x, _ = pinwheel(40, wings=3)
     with pytest.raises(ValueError, match="build: expected a model of 4 components, got 3"):
         select_components(lambda k: build(3), x, most=4)
+
+
+def test_a_component_without_points_goes_first():
+    merged = merge(torch.tensor([[0.7, 0.3, 0.0], [0.2, 0.8, 0.0], [0.9, 0.1, 0.0]]))
+    assert bool((merged.sum(0) > 0).all())
+
+
+def test_parameters_that_do_nothing_are_not_counted():
+    model, _ = build(3)
+    x, _ = pinwheel(40, wings=3)
+    # Each PLUAffine holds two 2 × 2 matrices, of which one entry each is used.
+    assert effective_parameters(model, x) <= sum(p.numel() for p in model.parameters()) - 3 * 6
+
+
+def test_a_search_goes_on_from_its_checkpoints(tmp_path):
+    x, _ = pinwheel(60, wings=3)
+    settings = {"epochs": 4, "init_epochs": 3, "progress": False, "checkpoint": tmp_path / "search.pt"}
+    first = select_components(build, x, most=3, **settings)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["search-1.pt", "search-2.pt", "search-3.pt"]
+    again = select_components(build, x, most=3, **settings)
+    keep = [[r["heldout_evidence"] for r in found.rows] for found in (first, again)]
+    assert keep[0] == keep[1]
+    with pytest.raises(ValueError, match="y: expected no labels"):
+        select_components(build, x, most=3, y=torch.zeros(180).long())

@@ -14,11 +14,13 @@ __all__ = ["ImageMoves", "Neighbours", "Noise", "perturbed"]
 
 @torch.no_grad()
 def perturbed(name: str, perturb: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """``perturb(x)``; raises ``ValueError`` with the argument's ``name`` if that has another shape."""
-    moved = perturb(x)
+    """``perturb(x)`` of a copy of x; raises ``ValueError`` with the argument's ``name`` if shape or type change."""
+    moved = perturb(x.clone())
     if not isinstance(moved, Tensor) or moved.shape != x.shape:
         got = tuple(moved.shape) if isinstance(moved, Tensor) else type(moved).__name__
         raise ValueError(f"{name}: expected a function that keeps the batch's shape {tuple(x.shape)}, got {got}")
+    if moved.dtype != x.dtype:
+        raise ValueError(f"{name}: expected a function that keeps the batch's type {x.dtype}, got {moved.dtype}")
     return moved
 
 
@@ -43,6 +45,9 @@ class Noise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x + self.std * torch.randn_like(x)
 
+    def extra_repr(self) -> str:
+        return f"std={self.std}"
+
 
 class Neighbours(nn.Module):
     """Another point of the data set: one of the nearest neighbours, at random.
@@ -66,6 +71,9 @@ class Neighbours(nn.Module):
         nearest = torch.cdist(x.flatten(1), data.flatten(1)).topk(self.neighbours + 1, largest=False).indices
         chosen = torch.randint(1, self.neighbours + 1, (len(x), 1), device=x.device)
         return data[nearest.gather(1, chosen).squeeze(1)]
+
+    def extra_repr(self) -> str:
+        return f"neighbours={self.neighbours}, points={len(self.data)}"
 
 
 class ImageMoves(nn.Module):
@@ -102,6 +110,8 @@ class ImageMoves(nn.Module):
         self.elastic = check_amount("elastic", elastic)
 
     def forward(self, x: Tensor) -> Tensor:
+        if math.prod(x.shape[1:]) != math.prod(self.size):
+            raise ValueError(f"x: expected images of {self.size} pixels, got a batch of shape {tuple(x.shape)}")
         images = x.reshape(len(x), 1, *self.size)
         grid = affine_grid(self.affine(x), list(images.shape), align_corners=False)
         if self.elastic:
@@ -115,11 +125,17 @@ class ImageMoves(nn.Module):
         cos, sin = angle.cos(), angle.sin()
         magnify = (-self.scale * log_scale).exp()
         height, width = self.size
+        # The grid goes from −1 to 1 in both directions, whatever the image's shape.
+        aspect = height / width
         rows = [
-            torch.stack([magnify * cos, magnify * (shear - sin), 2 * self.shift / width * right], -1),
-            torch.stack([magnify * sin, magnify * cos, 2 * self.shift / height * down], -1),
+            torch.stack([magnify * cos, magnify * (shear - sin) * aspect, 2 * self.shift / width * right], -1),
+            torch.stack([magnify * sin / aspect, magnify * cos, 2 * self.shift / height * down], -1),
         ]
         return torch.stack(rows, 1)
+
+    def extra_repr(self) -> str:
+        amounts = {name: getattr(self, name) for name in ("shift", "rotate", "scale", "shear", "elastic")}
+        return f"{self.size[0]}, {self.size[1]}, " + ", ".join(f"{name}={value}" for name, value in amounts.items())
 
     def bend(self, x: Tensor) -> Tensor:
         """A smooth random displacement for each image: ``(N, height, width, 2)``."""

@@ -28,7 +28,7 @@ def pinwheel(
 
     Args:
         n_per_wing: points in each wing, or one number for each wing.
-        wings: K, where ``n_per_wing`` is one number.
+        wings: K, where ``n_per_wing`` is one number; their number is K where it is not.
         radial_std, tangential_std: of the clouds.
         rate: how strongly the wings are bent.
         scale: of the whole.
@@ -37,7 +37,8 @@ def pinwheel(
     Returns:
         x ``(N, 2)`` in the default floating-point type, and the wing of each point ``(N,)``.
     """
-    sizes = [n_per_wing] * check_count("wings", wings) if isinstance(n_per_wing, int) else list(n_per_wing)
+    check_count("wings", wings)
+    sizes = list(n_per_wing) if isinstance(n_per_wing, Sequence) else [n_per_wing] * wings
     wings = check_count("number of wings", len(sizes))
     generator = torch.Generator().manual_seed(seed)
     y = torch.arange(wings).repeat_interleave(torch.tensor([check_count("n_per_wing", n) for n in sizes]))

@@ -25,6 +25,7 @@ class State:
         rows: the history, one row for each epoch done.
         restarts: the starts that have competed so far; the rest of the state is then the best one's.
         targets: the chosen start's responsibilities, if it has any.
+        blank: model and guide before any start, while starts compete.
         settings: what must be the same when the fit goes on.
     """
 
@@ -36,6 +37,7 @@ class State:
     restarts: list[dict[str, Any]]
     targets: Tensor | None
     settings: dict[str, Any]
+    blank: list[dict[str, Any]] | None = None
 
 
 def snapshot(

@@ -17,8 +17,9 @@ class Consistency:
     r"""A term added to the loss: ``weight · KL(q(z | x) ‖ q(z | x'))`` on average, x' a random perturbation of x.
 
     It changes the objective, which is then no bound of the evidence: the encoder is asked for more than to follow the
-    flows. The first argument, q(z | x) or, during a start, its responsibilities, is held fixed, so that the term
-    teaches the perturbed point what is said of the point itself. Components have no gradient from it.
+    flows. The first argument is held fixed, so that the term teaches the perturbed point what is said of the point
+    itself; during a start it is the start's responsibilities, with an exact posterior p(z | x). Components have no
+    gradient from it.
     References: Pires and Figueiredo, 2020 (arXiv:2009.00585), section 6; Izmailov et al., *FlowGMM*, 2020
     (arXiv:1912.13025), section 5; Miyato et al., 2018 (arXiv:1704.03976), equation 5.
 

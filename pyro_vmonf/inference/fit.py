@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pyro_vmonf._checks import check_count, check_labels, check_positive
@@ -19,7 +19,7 @@ from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.inference import checkpoint as checkpoints
 from pyro_vmonf.inference.consistency import Consistency
 from pyro_vmonf.inference.history import History, Row
-from pyro_vmonf.inference.opening import Opening
+from pyro_vmonf.inference.opening import Opening, StartWarning
 from pyro_vmonf.inference.options import Options, Posterior, Schedule
 from pyro_vmonf.inference.reading import check_points, evaluating, read
 from pyro_vmonf.inference.run import Run
@@ -67,9 +67,10 @@ def fit(
 
     A fit begins with a clustering of x, whose responsibilities r(z | x) whiten each component's share, set learned
     weights, and teach model and guide for ``init_epochs``. Where several starts compete, each is trained a little on
-    nine tenths of x, and the one with the greatest ELBO on the rest goes on; labels play no part in that. Then
-    unlabelled points contribute the exact K-sum ELBO, Σ_z q(z|x) [log p(x|z) + log p(z) − log q(z|x)]; labelled ones
-    log p(x, y) + log q(y | x), whose second term is what teaches the encoder.
+    nine tenths of x, and the one with the greatest ELBO on the rest (evidence, for an exact posterior) goes on; labels
+    play no part in that score. Then unlabelled points contribute the exact K-sum ELBO,
+    Σ_z q(z|x) [log p(x|z) + log p(z) − log q(z|x)]; labelled ones log p(x, y) + log q(y | x), whose second term is what
+    teaches the encoder.
 
     With labels in y, ``init=None`` and ``schedule="constant"`` the fit is the thesis's (section 5.1.2):
     ``pretrain_epochs`` passes over the labelled points alone, then ``epochs`` in which a pass over the labelled and a
@@ -90,9 +91,10 @@ def fit(
             ``(N, K)``, a function, or a :class:`~pyro_vmonf.inference.Start`, which names the space to cluster in; a
             list of such, which compete; ``"auto"`` for a Gaussian mixture and a spectral clustering, of x or of 30
             principal components where it has more features; ``"random"`` or None for the parameters as they are.
-        n_init: how often each start competes, with another seed and, after the first time, parameters drawn anew.
+        n_init: how often each start competes, with another seed and, after the first time, trainable parameters drawn
+            anew.
         init_epochs: passes over the data with the start's responsibilities in the place of q.
-        trial_epochs: passes after those before competing starts are compared.
+        trial_epochs: passes after those before competing starts are compared; at most half of ``epochs``.
         epochs: passes over the data, after pretraining and start.
         batch_size: points in a step.
         learning_rate: of Adam; the default suits small flows, a tenth of it those of images.
@@ -105,7 +107,7 @@ def fit(
             −Σ_z p(z|x) log q(z|x).
         consistency: a term that asks the encoder to agree between a point and its perturbation; it changes the
             objective (see :class:`~pyro_vmonf.inference.Consistency`).
-        augment: a function that each step's unlabelled points pass through first, such as ``Noise(0.01)`` or
+        augment: a function that each step's points pass through first, such as ``Noise(0.01)`` or
             ``Logit().redraw``. It keeps flows from following single points; what is fitted is the density of what comes
             out.
         pretrain_epochs: supervised passes before all else; needs labels.
@@ -113,7 +115,8 @@ def fit(
             few points say absurd things of the others; given time to learn better, they do not mislead the encoder.
         clip_norm: greatest Euclidean norm of the gradient (per observation) in a step; None to leave it as it is.
         seed: of the starts, the order of the points, and of any randomness in the networks.
-        validation: held-out points, whose ELBO and evidence are recorded each epoch; nothing is chosen by them.
+        validation: held-out points, whose ELBO and evidence are recorded after each epoch but those of competing
+            starts; nothing is chosen by them.
         device: where to train.
         checkpoint: a file to which the whole state is written after each competing start, every
             ``checkpoint_minutes`` (at the end of an epoch), and at the end; if it exists the fit goes on from it and
@@ -134,9 +137,8 @@ def fit(
         StartWarning: if a component has no part that can follow data.
     """
     x, y = check_data(model, guide, x, y)
-    opening = Opening(
-        starts(init, x[0].numel()), check_count("n_init", n_init), check_count("trial_epochs", trial_epochs, 0)
-    )
+    n_init, trial_epochs = check_count("n_init", n_init), check_count("trial_epochs", trial_epochs, 0)
+    opening = Opening(starts(init, x[0].numel()), n_init, trial_epochs, progress)
     options = Options(
         epochs=epochs,
         batch_size=batch_size,
@@ -153,19 +155,21 @@ def fit(
         clip_norm=clip_norm,
         seed=seed,
     )
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
-        for name, perturb in (("augment", augment), ("perturb", consistency and consistency.perturb)):
-            if perturb:
-                perturbed(name, perturb, x[:2])
     if (pretrain_epochs or encoder_delay) and (y is None or not bool((y >= 0).any())):
         raise ValueError("pretrain_epochs, encoder_delay: expected labels in y to train on, got none")
     if validation is not None:
         validation = check_points("validation", validation, model, guide)
-    settings = options.fixed() | {"init": [start.name for start in opening.candidates], "n_init": n_init}
+    settings = options.fixed() | {"init": [start.identity for start in opening.candidates], "n_init": n_init}
     settings |= {"trial_epochs": trial_epochs} if len(opening.turns()) > 1 else {}
     saver = Saver(checkpoint, checkpoint_minutes, settings, x, y)
     model.to(device)
     guide.to(device)
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        for name, perturb in (("augment", augment), ("perturb", consistency and consistency.perturb)):
+            if isinstance(perturb, nn.Module):
+                perturb.to(device)
+            if perturb:
+                perturbed(name, perturb, x[:2].to(device))
     run = Run(model, guide, x, y, options, torch.device(device))
     try:
         with torch.random.fork_rng(range(torch.cuda.device_count())):
@@ -180,6 +184,13 @@ def fit(
     finally:
         model.eval()
         guide.eval()
+    if opening.left:
+        warnings.warn(
+            f"components {sorted(opening.left)} have no part that follows data (see ActNorm, PLUAffine): the start "
+            "reaches them by training alone",
+            StartWarning,
+            stacklevel=2,
+        )
     warn_of_the_dead(model, guide, x)
     return history
 

@@ -21,8 +21,8 @@ class History:
 
     Attributes:
         rows: the rows, oldest first.
-        restarts: one row for each start that competed: ``start``, ``seed``, ``heldout_elbo``, ``heldout_evidence``,
-            ``seconds`` and ``chosen``; empty if there was no choice.
+        restarts: one row for each start that competed: ``start``, ``repetition``, ``heldout_elbo``,
+            ``heldout_evidence``, ``seconds`` and ``chosen``; empty if there was no choice.
     """
 
     rows: list[Row] = field(default_factory=list)

@@ -1,25 +1,28 @@
 """How a fit begins: a start is applied, or several compete and the best goes on."""
 
 import copy
+import math
 import time
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from pyro_vmonf.inference.checkpoint import State, restore, snapshot
 from pyro_vmonf.inference.history import Row
 from pyro_vmonf.inference.options import Options
 from pyro_vmonf.inference.reading import read
-from pyro_vmonf.inference.run import Run
+from pyro_vmonf.inference.run import NonFiniteError, Run
 from pyro_vmonf.inference.start import Start, match_labels
+from pyro_vmonf.models.mixture import FlowMixture
 
 __all__ = ["Opening", "StartWarning"]
 
-HELD_OUT = 10  # one point in so many is kept from the competing starts, to rank them by
+HELD_OUT = 10  # one point in so many (and at least one) is kept from the competing starts, to rank them by
 INITIAL_POINTS = 10_000  # enough for means and covariances
 
 
@@ -34,12 +37,16 @@ class Opening:
     Attributes:
         candidates: what competes.
         n_init: how often each.
-        trial_epochs: passes after a start's own before the held-out ELBO is compared.
+        trial_epochs: passes after a start's own before the held-out score is compared; at most half of the fit's.
+        progress: whether to show a progress bar.
+        left: the components that a start could not set.
     """
 
     candidates: list[Start]
     n_init: int
     trial_epochs: int
+    progress: bool = False
+    left: set[int] = field(default_factory=set)
 
     @property
     def follows_data(self) -> bool:
@@ -60,48 +67,119 @@ class Opening:
         """
         turns = self.turns()
         if len(turns) == 1:
-            targets = begin(run, turns[0][0], run.options.seed)
+            targets = self.begin(run, turns[0][0].responsibilities(run.x, run.model.n_components, run.options.seed))
             return snapshot(run.model, run.guide, run.optimizer, [], [], targets, {})
-        blank = copy.deepcopy((run.model.state_dict(), run.guide.state_dict()))
+        blank = [copy.deepcopy(part.state_dict()) for part in (run.model, run.guide)]
+        blank = blank if state is None or state.blank is None else state.blank
         restarts = [] if state is None else state.restarts
-        for number, (start, repetition) in list(enumerate(turns))[len(restarts) :]:
+        # All clusterings come first, so that one that fails does so before any training.
+        ahead = [
+            (number, repetition, start, self.targets(run, start, repetition))
+            for number, (start, repetition) in enumerate(turns)
+            if number >= len(restarts)
+        ]
+        error: Exception | None = None
+        for number, repetition, start, targets in tqdm(ahead, "starts", unit="start", disable=not self.progress):
             run.model.load_state_dict(blank[0])
             run.guide.load_state_dict(blank[1])
             began = time.monotonic()
-            rows, reading, trial, targets = self.trial(run, start, repetition, number)
-            score = {"heldout_elbo": reading[0], "heldout_evidence": reading[1]}
-            seconds = time.monotonic() - began
-            restarts = [*restarts, {"start": start.name, "seed": repetition, **score, "seconds": seconds}]
+            row: dict[str, Any] = {"start": start.name, "repetition": repetition}
+            try:
+                rows, scores, trial, targets = self.trial(run, targets, repetition, number)
+            except (NonFiniteError, torch.linalg.LinAlgError) as failed:  # type: ignore[attr-defined]
+                rows, scores, trial, error = [], {"heldout_elbo": -math.inf, "heldout_evidence": -math.inf}, run, failed
+            restarts = [*restarts, row | scores | {"seconds": time.monotonic() - began}]
             best = max(range(len(restarts)), key=lambda i: rank(restarts[i], run.options))
-            for i, row in enumerate(restarts):
-                row["chosen"] = i == best
+            for i, each in enumerate(restarts):
+                each["chosen"] = i == best
             if state is None or best == number:
                 state = copy.deepcopy(snapshot(run.model, run.guide, trial.optimizer, rows, restarts, targets, {}))
-            state.restarts = restarts
+            state.restarts, state.blank = restarts, blank if len(restarts) < len(turns) else None
             keep(state)
         assert state is not None
+        if error is not None and max(rank(row, run.options) for row in restarts) == -math.inf:
+            raise error
         restore(state, run.model, run.guide, run.optimizer)
         return state
 
+    def targets(self, run: Run, start: Start, repetition: int) -> Tensor | None:
+        """A start's responsibilities."""
+        return start.responsibilities(run.x, run.model.n_components, run.options.seed + repetition)
+
     def trial(
-        self, run: Run, start: Start, repetition: int, number: int
-    ) -> tuple[list[Row], tuple[float, float], Run, Tensor | None]:
-        """One start and its first epochs on all points but the held-out ones: rows, (ELBO, evidence), run, targets."""
+        self, run: Run, targets: Tensor | None, repetition: int, number: int
+    ) -> tuple[list[Row], dict[str, float], Run, Tensor | None]:
+        """One start and its first epochs on all points but the held-out ones: rows, scores, run and targets."""
         options = run.options
         torch.manual_seed(options.seed + 7919 * (number + 1))
         if repetition:
             run.model.apply(draw_anew)
             run.guide.apply(draw_anew)
-        targets = begin(run, start, options.seed + repetition)
+        targets = self.begin(run, targets)
         order = torch.randperm(len(run.x), generator=torch.Generator().manual_seed(options.seed)).to(run.x.device)
-        held, used = order[: len(run.x) // HELD_OUT], order[len(run.x) // HELD_OUT :]
+        size = max(1, len(run.x) // HELD_OUT)
+        held, used = order[:size], order[size:]
         y = None if run.y is None else run.y[used.to(run.y.device)]
         part = None if targets is None else targets[used.to(targets.device)]
         trial = Run(run.model, run.guide, run.x[used], y, options, run.device, part)
-        first = options.pretrain_epochs + options.init_epochs
-        rows = [timed(trial, epoch) for epoch in range(min(first + self.trial_epochs, options.total_epochs))]
+        epochs = options.pretrain_epochs + options.init_epochs + min(self.trial_epochs, options.epochs // 2)
+        rows = [timed(trial, epoch) for epoch in range(epochs)]
         reading = read(run.model, run.guide, run.x[held])
-        return rows, (float(reading.elbo.mean()), float(reading.evidence.mean())), trial, targets
+        scores = {"heldout_elbo": reading.elbo, "heldout_evidence": reading.evidence}
+        return rows, {name: float(score.mean()) for name, score in scores.items()}, trial, targets
+
+    def begin(self, run: Run, targets: Tensor | None) -> Tensor | None:
+        """Sets components and weights by a start's responsibilities; these, in the order of the components."""
+        if targets is None:
+            return None
+        some = torch.randperm(len(run.x))[:INITIAL_POINTS].to(run.x.device)
+        points = run.augmented(run.x[some].to(run.device))
+        left = initialize(run.model, points, targets[some])
+        self.left |= set(left)
+        if len(run.labelled):
+            assert run.y is not None
+            ordered = match_labels(targets, run.y.to(targets.device))
+        else:
+            ordered = match_members(run.model, points, targets, some, left)
+        initialize(run.model, points, ordered[some])
+        learn = getattr(run.model.weights, "initialize", None)
+        if learn is not None:
+            learn(ordered.mean(0).to(run.device))
+        return ordered
+
+
+def initialize(model: FlowMixture, x: Tensor, shares: Tensor) -> list[int]:
+    """Starts the components from x and its ``shares`` ``(N, K)``; those it could not."""
+    # No component may be without any share of the points chosen.
+    return model.components.initialize(x, (shares + 1e-8).to(x))
+
+
+@torch.no_grad()
+def match_members(model: FlowMixture, x: Tensor, targets: Tensor, some: Tensor, left: list[int]) -> Tensor:
+    """The responsibilities in the order that suits what a start cannot set: fixed weights, and the components ``left``.
+
+    Clusters are assigned to components by the greatest Σ_n r_nj [log π_k + log p_k(x_n)], where a component that can
+    follow any cluster counts as the Gaussian that it starts from, with a diagonal covariance.
+    """
+    fixed = not hasattr(model.weights, "initialize")
+    log_weights = model.weights() if fixed else torch.zeros(model.n_components)
+    if not left and bool((log_weights == log_weights[0]).all()):
+        return targets
+    shares = targets[some].to(x)
+    sizes = shares.sum(0)
+    flat = x.flatten(1)
+    mean = (shares.mT @ flat) / sizes.unsqueeze(-1)
+    variance = ((shares.mT @ flat.square()) / sizes.unsqueeze(-1) - mean.square()).clamp(min=1e-12)
+    gaussian = -(variance.log() + math.log(2 * math.pi) + 1).sum(-1) / 2
+    score = gaussian.unsqueeze(-1).repeat(1, model.n_components)  # (cluster, component)
+    if left:
+        table = model.components.log_prob(x).clamp(min=-1e6)
+        score[:, left] = ((shares.mT @ table.mT) / sizes.unsqueeze(-1))[:, left]
+    total = sizes.unsqueeze(-1) * (score + log_weights.to(x))
+    clusters, components = linear_sum_assignment(-total.double().cpu().numpy())
+    order = torch.empty(len(clusters), dtype=torch.long)
+    order[torch.as_tensor(components)] = torch.as_tensor(clusters)
+    return targets[:, order.to(targets.device)]
 
 
 def timed(run: Run, epoch: int) -> Row:
@@ -116,33 +194,8 @@ def rank(row: dict[str, Any], options: Options) -> float:
     return value if value == value else -float("inf")
 
 
-def begin(run: Run, start: Start, seed: int) -> Tensor | None:
-    """Sets components and weights by a start; its responsibilities, which the first epochs teach."""
-    targets = start.responsibilities(run.x, run.model.n_components, seed)
-    if targets is None:
-        return None
-    if len(run.labelled):
-        assert run.y is not None
-        targets = match_labels(targets, run.y.to(targets.device))
-    some = torch.randperm(len(run.x))[:INITIAL_POINTS].to(run.x.device)
-    # No component may be without any share of the points chosen.
-    points = run.augmented(run.x[some].to(run.device))
-    left = run.model.components.initialize(points, (targets[some] + 1e-8).to(run.device))
-    if left:
-        warnings.warn(
-            f"components {left} have no part that follows data (see ActNorm, PLUAffine): the start reaches them by "
-            "training alone",
-            StartWarning,
-            stacklevel=4,
-        )
-    initialize = getattr(run.model.weights, "initialize", None)
-    if initialize is not None:
-        initialize(targets.mean(0).to(run.device))
-    return targets
-
-
 def draw_anew(module: nn.Module) -> None:
-    """Draws a module's own parameters again, where it has ``reset_parameters`` as torch's layers do."""
+    """Draws a module's parameters again, if it is to be trained and has ``reset_parameters`` as torch's layers do."""
     reset = getattr(module, "reset_parameters", None)
-    if callable(reset):
+    if callable(reset) and any(p.requires_grad for p in module.parameters()):
         reset()

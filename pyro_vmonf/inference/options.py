@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyro_vmonf._checks import check_count, check_positive
 from pyro_vmonf.inference.consistency import Consistency
+from pyro_vmonf.inference.start import identity
 from pyro_vmonf.inference.temperature import Temperature
 
 __all__ = ["Options", "Posterior", "Schedule"]
@@ -42,11 +43,13 @@ class Options:
 
     def __post_init__(self) -> None:
         least = {"epochs": 0, "batch_size": 1, "init_epochs": 0, "pretrain_epochs": 0, "encoder_delay": 0, "seed": 0}
+        # Plain numbers in the place of NumPy's, which a checkpoint could not be read with.
         for name, minimum in least.items():
-            check_count(name, getattr(self, name), minimum)
-        check_positive("learning_rate", self.learning_rate)
-        if self.weight_decay != 0:
-            check_positive("weight_decay", self.weight_decay)
+            object.__setattr__(self, name, check_count(name, getattr(self, name), minimum))
+        for name in ("learning_rate", "weight_decay", "clip_norm"):
+            value = getattr(self, name)
+            if name == "learning_rate" or (value is not None and (name == "clip_norm" or value != 0)):
+                object.__setattr__(self, name, check_positive(name, value))
         if self.augment is not None and not callable(self.augment):
             raise TypeError(f"augment: expected a function of a batch or None, got {self.augment!r}")
         for name, kind in (("temperature", Temperature), ("consistency", Consistency)):
@@ -56,8 +59,6 @@ class Options:
         for name, choices in (("posterior", ("encoder", "exact")), ("schedule", ("cosine", "constant"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {choices}, got {getattr(self, name)!r}")
-        if self.clip_norm is not None:
-            check_positive("clip_norm", self.clip_norm)
 
     @property
     def total_epochs(self) -> int:
@@ -84,8 +85,9 @@ class Options:
         That is all but ``epochs``, which may grow where the learning rate does not depend on it.
         """
         plain = asdict(replace(self, consistency=None, augment=None))
-        plain["augment"] = None if self.augment is None else type(self.augment).__name__
-        plain["consistency"] = None if self.consistency is None else self.consistency.weight
+        plain["augment"] = identity(self.augment)
+        term = self.consistency
+        plain["consistency"] = None if term is None else f"{term.weight} {identity(term.perturb)}"
         if self.schedule == "constant":
             del plain["epochs"]
         return plain

@@ -67,7 +67,7 @@ class Run:
         if len(self.labelled):
             row["labelled"] = self.sweep(self.labelled, supervised=True)
         if len(self.unlabelled) and number >= self.options.pretrain_epochs:
-            hold = len(self.labelled) > 0 and trained < self.options.encoder_delay
+            hold = len(self.labelled) > 0 and not self.starting and trained < self.options.encoder_delay
             name = "evidence" if self.options.posterior == "exact" and not self.starting else "elbo"
             row[name] = self.sweep(self.unlabelled, supervised=False, hold_encoder=hold)
         return row
@@ -91,6 +91,7 @@ class Run:
         self.guide.train()
         self.optimizer.zero_grad()
         x, y = self.batch(places)
+        x = self.augmented(x)
         loss, aside = (self.loss(x, y, size), None) if supervised else self.unsupervised(x, places, size)
         value = self.checked("loss", loss)
         (loss if aside is None else loss + aside).backward()
@@ -114,7 +115,6 @@ class Run:
 
     def unsupervised(self, x: Tensor, places: Tensor, size: int) -> tuple[Tensor, Tensor | None]:
         """What is minimised for points without labels: the loss that a history reports, and what is added to it."""
-        x = self.augmented(x)
         target: Tensor | None = None
         aside: Tensor | None = None
         if self.starting:
@@ -164,7 +164,9 @@ class Run:
 
     def target_loss(self, x: Tensor, target: Tensor) -> Tensor:
         """−Σ_k r_k [log p(x, k) − log r_k], the ELBO's negative at q = r, on average."""
-        return (torch.special.xlogy(target, target) - target * self.model.log_joint(x).T).sum(-1).mean()
+        joint = self.model.log_joint(x).T
+        owned = torch.where(target > 0, target * joint, joint.new_zeros(()))
+        return (torch.special.xlogy(target, target) - owned).sum(-1).mean()
 
     def encoder_loss(self, x: Tensor, target: Tensor) -> Tensor:
         """−Σ_k r_k log q(k | x), on average."""

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -82,7 +83,7 @@ def select_components(
         held_out: the share of x kept from the fits, between 0 and 1.
         init: the first fit's start.
         seed: of the split and the fits.
-        **settings: of each :func:`~pyro_vmonf.inference.fit`.
+        **settings: of each :func:`~pyro_vmonf.inference.fit`; a ``checkpoint`` becomes one file for each K.
 
     Returns:
         the table, the K chosen, and all the fitted pairs.
@@ -91,18 +92,24 @@ def select_components(
         ValueError: if the numbers are out of range, or ``build(K)`` has not K components.
     """
     check_count("most", most, check_count("fewest", fewest))
-    if not 0 < held_out < 1 or round(held_out * len(x)) < 2:
+    if "y" in settings:
+        raise ValueError("y: expected no labels; they would say how many components there are")
+    checkpoint = settings.get("checkpoint", "")
+    if not isinstance(held_out, float) or not 0 < held_out < 1 or round(held_out * len(x)) < 2:
         raise ValueError(f"held_out: expected a share between 0 and 1 that leaves 2 points or more, got {held_out!r}")
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
     held, used = x[order[: round(held_out * len(x))]], x[order[round(held_out * len(x)) :]]
     selection, merged = Selection(), init
     for k in range(most, fewest - 1, -1):
         began = time.monotonic()
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(seed + k)
             model, guide = build(k)
         if model.n_components != k:
             raise ValueError(f"build: expected a model of {k} components, got {model.n_components}")
+        if "checkpoint" in settings:  # one file for each K
+            path = Path(checkpoint)
+            settings["checkpoint"] = path.with_name(f"{path.stem}-{k}{path.suffix}")
         fit(model, guide, used, init=merged, seed=seed, **settings)
         row = describe(model, guide, used, held)
         selection.rows.append({"components": k, **row, "seconds": time.monotonic() - began})
@@ -114,7 +121,7 @@ def select_components(
 
 def describe(model: FlowMixture, guide: SoftmaxEncoder, used: Tensor, held: Tensor) -> dict[str, Any]:
     """Held-out evidence, and Akaike's and the Bayesian criterion, −2 log L + 2 P and −2 log L + P log N."""
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    parameters = effective_parameters(model, used)
     log_likelihood = float(read(model, guide, used).evidence.sum())
     reading = read(model, guide, held)
     return {
@@ -125,6 +132,14 @@ def describe(model: FlowMixture, guide: SoftmaxEncoder, used: Tensor, held: Tens
         "bic": -2 * log_likelihood + math.log(len(used)) * parameters,
         "parameters": parameters,
     }
+
+
+def effective_parameters(model: FlowMixture, x: Tensor) -> int:
+    """How many numbers the evidence of (some of) x depends on: masked and triangular weights count for what is used."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    points = x[:2000].to(next(model.parameters()))
+    gradients = torch.autograd.grad(model.evidence(points).sum(), parameters, allow_unused=True)
+    return sum(int((g != 0).sum()) for g in gradients if g is not None)
 
 
 def choose(rows: list[dict[str, Any]]) -> None:
@@ -139,7 +154,10 @@ def choose(rows: list[dict[str, Any]]) -> None:
 def merge(responsibilities: Tensor) -> Tensor:
     """``(N, K)`` → ``(N, K − 1)``: the two components that overlap most, for the size of the smaller, become one."""
     sizes = responsibilities.sum(0)
-    overlap = (responsibilities.mT @ responsibilities) / torch.minimum(sizes, sizes.unsqueeze(-1)).clamp(min=1e-12)
+    smaller = torch.minimum(sizes, sizes.unsqueeze(-1))
+    overlap = (responsibilities.mT @ responsibilities) / smaller
+    # A component without points goes first, to whichever it meets.
+    overlap = overlap.masked_fill(smaller <= 1e-9 * len(responsibilities), math.inf)
     i, j = divmod(int(overlap.fill_diagonal_(-1).argmax()), len(sizes))
     kept = [c for c in range(len(sizes)) if c not in (i, j)]
     union = responsibilities[:, i] + responsibilities[:, j]

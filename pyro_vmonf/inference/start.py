@@ -1,6 +1,7 @@
 """Starts that follow the data: responsibilities from a clustering, in a space of one's choice."""
 
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,10 +35,11 @@ class Start:
         method: ``"kmeans"``, ``"gmm"`` (a Gaussian mixture with full covariances), ``"spectral"`` (on the graph of
             nearest neighbours; for shapes that are no clouds), ``"random"`` (the parameters as they are, drawn anew in
             restarts), any scikit-learn clusterer or mixture, responsibilities ``(N, K)``, or a function from features
-            ``(N, F)`` to labels ``(N,)`` or responsibilities ``(N, K)``. The label −1 stands for equal shares.
+            ``(N, F)``, an array, to labels ``(N,)`` or responsibilities ``(N, K)``. The label −1 stands for equal
+            shares.
         features: the space to cluster in: None for x itself, ``"pca"`` (30 components), ``"umap"`` (5 dimensions;
-            needs ``pip install 'pyro-vmonf[umap]'``), features ``(N, F)``, a function of x, a scikit-learn
-            transformer, or a list of these, one after the other.
+            needs ``pip install 'pyro-vmonf[umap]'``), features ``(N, F)``, a function from a tensor to features, a
+            scikit-learn transformer, or a list of these, one after the other.
 
     Raises:
         TypeError: if the method is none of these.
@@ -50,10 +52,14 @@ class Start:
     def __post_init__(self) -> None:
         if isinstance(self.method, str) and self.method not in {*METHODS, "random"}:
             known = sorted({*METHODS, "random"})
-            raise ValueError(f"init: expected one of {known}, a clusterer, an array or a function, got {self.method!r}")
-        if not (isinstance(self.method, (str, *ARRAYS)) or hasattr(self.method, "fit") or callable(self.method)):
+            raise ValueError(
+                f"init: expected 'auto', one of {known}, a clusterer, an array or a function, got {self.method!r}"
+            )
+        if not isinstance(self.method, (str, *ARRAYS)) and not usable(self.method):
             raise TypeError(f"init: expected a name, a clusterer, an array or a function, got {self.method!r}")
         for step in self.steps():
+            if not isinstance(step, str | Tensor | np.ndarray) and not usable(step):
+                raise TypeError(f"features: expected a name, an array, a function or a transformer, got {step!r}")
             if isinstance(step, str) and step not in REDUCTIONS:
                 raise ValueError(
                     f"features: expected one of {sorted(REDUCTIONS)}, an array, a function or a transformer, "
@@ -70,6 +76,11 @@ class Start:
         """For tables: the method, and the space if it is not x."""
         parts = [named(self.method), *(named(step) for step in self.steps())]
         return " on ".join([parts[0], " ".join(parts[1:])] if parts[1:] else parts)
+
+    @property
+    def identity(self) -> str:
+        """The name with the settings and contents of its parts, by which a checkpoint knows the start again."""
+        return "; ".join(identity(part) for part in (self.method, *self.steps()))
 
     def steps(self) -> list[Any]:
         """The steps from x to the features."""
@@ -100,8 +111,6 @@ class Start:
     def reduce(self, x: Tensor, seed: int = 0) -> Array:
         """The features of x ``(N, *event)``: ``(N, F)``."""
         features: Any = x.detach().cpu()
-        if not (isinstance(self.method, (str, *ARRAYS)) or hasattr(self.method, "fit") or callable(self.method)):
-            raise TypeError(f"init: expected a name, a clusterer, an array or a function, got {self.method!r}")
         for step in self.steps():
             if isinstance(step, str):
                 features = REDUCTIONS[step](flat(features), seed)
@@ -110,7 +119,7 @@ class Start:
             elif hasattr(step, "fit_transform"):
                 features = seeded(step, seed).fit_transform(flat(features))
             else:
-                features = step(features)
+                features = step(torch.as_tensor(features))
         rows = flat(features)
         if len(rows) != len(x):
             raise ValueError(f"features: expected {len(x)} rows, one for each x, got {len(rows)}")
@@ -119,14 +128,34 @@ class Start:
 
 def starts(init: Any, features: int) -> list[Start]:
     """``init`` as the starts that compete; ``features`` is the number of x's."""
+    if isinstance(init, list | tuple) and not init:
+        raise ValueError("init: expected at least one start, got an empty list")
+    if isinstance(init, list | tuple) and all(
+        one is None or isinstance(one, str | Start) or usable(one) for one in init
+    ):
+        return [start for one in init for start in starts(one, features)]
     if init is None:
         return [Start("random")]
     if isinstance(init, str) and init == "auto":
         space = None if features <= PCA_FEATURES else "pca"
         return [Start("gmm", space), Start("spectral", space)]
-    if isinstance(init, list | tuple) and any(isinstance(one, str | Start) for one in init):
-        return [one if isinstance(one, Start) else Start(one) for one in init]
     return [init if isinstance(init, Start) else Start(init)]
+
+
+def usable(part: Any) -> bool:
+    """Whether ``part`` is an estimator or a function, and not the class of one."""
+    return not isinstance(part, type) and not isinstance(part, ARRAYS) and (hasattr(part, "fit") or callable(part))
+
+
+def identity(part: Any) -> str:
+    """A text that differs where the part does, as far as that can be told."""
+    if isinstance(part, ARRAYS):
+        return f"array {zlib.crc32(np.ascontiguousarray(flat(part)).tobytes())}"
+    owner = getattr(part, "__self__", None)
+    if owner is not None:
+        return f"{owner!r}.{part.__name__}"
+    text = getattr(part, "__qualname__", None) or repr(part)
+    return type(part).__name__ if " at 0x" in text else text
 
 
 def named(part: Any) -> str:
@@ -203,11 +232,11 @@ REDUCTIONS: dict[str, Callable[[Array, int], Array]] = {"pca": pca, "umap": umap
 
 
 def seeded(estimator: Any, seed: int) -> Any:
-    """An unfitted copy, with its ``random_state`` set if it has one that is not."""
+    """An unfitted copy, with each ``random_state`` set, its parts' too, that is not."""
     copy = clone(estimator)
-    parameters = copy.get_params()
-    if "random_state" in parameters and parameters["random_state"] is None:
-        copy.set_params(random_state=seed)
+    for name, value in copy.get_params().items():
+        if (name == "random_state" or name.endswith("__random_state")) and value is None:
+            copy.set_params(**{name: seed})
     return copy
 
 
@@ -224,8 +253,12 @@ def shares(answer: Any, n: int, k: int) -> Tensor:
     array = np.asarray(answer.detach().cpu() if isinstance(answer, Tensor) else answer)
     if array.shape == (n,) and np.issubdtype(array.dtype, np.integer):
         array = one_hot(array, k)
+    array = array.astype(np.float64) if array.dtype == bool and array.ndim == 2 else array
     if array.shape != (n, k) or not np.issubdtype(array.dtype, np.number):
-        raise ValueError(f"init: expected responsibilities of shape ({n}, {k}) or labels ({n},), got {array.shape}")
+        raise ValueError(
+            f"init: expected responsibilities of shape ({n}, {k}) or integer labels ({n},), "
+            f"got {array.dtype} {array.shape}"
+        )
     if not np.isfinite(array).all() or (array < 0).any() or (array.sum(1) <= 0).any():
         raise ValueError("init: expected finite responsibilities ≥ 0, with a sum above 0 in each row")
     array = array / array.sum(1, keepdims=True)
