@@ -184,6 +184,7 @@ def rings(model):
 
 PLANE = {"epochs": 200, "batch_size": 256, "learning_rate": 5e-3, "augment": Noise(0.07)}
 SMALL = {"epochs": 100, "batch_size": 128, "learning_rate": 5e-3, "augment": Noise(0.05)}
+CLOUDS = {"epochs": 40, "batch_size": 128, "learning_rate": 1e-3}
 THESIS = {"init": None, "schedule": "constant", "learning_rate": 1e-3, "temperature": Temperature(5.0, 0.98)}
 CIRCLES = {"transforms": 16, "shared": 8, "hidden_features": (8,), "normalization": "act"}
 MOVES = Consistency(10.0, ImageMoves(28, 28))
@@ -217,7 +218,7 @@ ROWS = {
         7,
         toy(pinwheel, wing(*[1 / 7] * 7), wings=7),
         plane(7),
-        PLANE,
+        PLANE | {"n_init": 3},
         thesis={"epochs": 400},
         build_thesis=thesis_plane(7, (3,), 8),
         log_prob=lambda x: pinwheel_log_prob(x, wings=7),
@@ -256,8 +257,8 @@ ROWS = {
     "blobs-varied": Row(
         3,
         scikit(blobs([1.0, 2.5, 0.5])),
-        plane(3),
-        SMALL | {"augment": Noise(0.1)},
+        plane(3, transforms=2),
+        CLOUDS,
         thesis={"epochs": 400},
         build_thesis=thesis_plane(3, (3,), 8),
         weights=[1 / 3] * 3,
@@ -265,8 +266,8 @@ ROWS = {
     "blobs-stretched": Row(
         3,
         scikit(blobs(1.0, [[0.6, -0.6], [-0.4, 0.8]])),
-        plane(3),
-        SMALL,
+        plane(3, transforms=2),
+        CLOUDS,
         thesis={"epochs": 400},
         build_thesis=thesis_plane(3, (3,), 8),
         weights=[1 / 3] * 3,
@@ -279,6 +280,7 @@ ROWS = {
             "epochs": 40,
             "init_epochs": 15,
             "batch_size": 128,
+            "learning_rate": 1e-3,
             "augment": Logit(17, 0.01).redraw,
             "consistency": Consistency(10.0, ImageMoves(8, 8, shift=0.5, rotate=8.0)),
         },
