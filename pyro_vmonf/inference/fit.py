@@ -159,28 +159,14 @@ def fit(
         raise ValueError("pretrain_epochs, encoder_delay: expected labels in y to train on, got none")
     if validation is not None:
         validation = check_points("validation", validation, model, guide)
-    settings = options.fixed() | {"init": [start.identity for start in opening.candidates], "n_init": n_init}
-    settings |= {"trial_epochs": trial_epochs} if len(opening.turns()) > 1 else {}
+    settings = options.fixed() | opening.fixed()
     saver = Saver(checkpoint, checkpoint_minutes, settings, x, y)
     model.to(device)
     guide.to(device)
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
-        for name, perturb in (("augment", augment), ("perturb", consistency and consistency.perturb)):
-            if isinstance(perturb, nn.Module):
-                perturb.to(device)
-            if perturb:
-                perturbed(name, perturb, x[:2].to(device))
+    place_perturbations(options, x[:2].to(device))
     run = Run(model, guide, x, y, options, torch.device(device))
     try:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
-            torch.manual_seed(seed)
-            history = saver.resume(run, opening)
-            rows = history.rows
-            with tqdm(range(len(rows), options.total_epochs), unit="epoch", disable=not progress) as bar:
-                for epoch in bar:
-                    rows.append(one_epoch(run, epoch, validation))
-                    bar.set_postfix(brief(rows[-1]), refresh=False)
-                    saver.save(run, history, last=epoch == options.total_epochs - 1)
+        history = train(run, opening, saver, validation, progress)
     finally:
         model.eval()
         guide.eval()
@@ -191,7 +177,39 @@ def fit(
             StartWarning,
             stacklevel=2,
         )
-    warn_of_the_dead(model, guide, x)
+    if dead := without_points(model, guide, x):
+        warnings.warn(
+            f"components {dead} own no point; try another init or a higher n_init, a temperature schedule that starts "
+            "higher or decays more slowly, or fewer components",
+            DeadComponentWarning,
+            stacklevel=2,
+        )
+    return history
+
+
+def place_perturbations(options: Options, x: Tensor) -> None:
+    """Moves those that are modules to the device of x, and tries all of them on x."""
+    term = options.consistency
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        for name, perturb in (("augment", options.augment), ("perturb", None if term is None else term.perturb)):
+            if isinstance(perturb, nn.Module):
+                perturb.to(x.device)
+            if perturb is not None:
+                perturbed(name, perturb, x)
+
+
+def train(run: Run, opening: Opening, saver: "Saver", validation: Tensor | None, progress: bool) -> History:
+    """The opening and the epochs after it."""
+    options = run.options
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(options.seed)
+        history = saver.resume(run, opening)
+        rows = history.rows
+        with tqdm(range(len(rows), options.total_epochs), unit="epoch", disable=not progress) as bar:
+            for epoch in bar:
+                rows.append(one_epoch(run, epoch, validation))
+                bar.set_postfix(brief(rows[-1]), refresh=False)
+                saver.save(run, history, last=epoch == options.total_epochs - 1)
     return history
 
 
@@ -256,17 +274,11 @@ class Saver:
             self.saved = time.monotonic()
 
 
-def warn_of_the_dead(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor) -> None:
-    """Warns of components that are the encoder's choice for none of (about 10,000 of) the points."""
+def without_points(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor) -> list[int]:
+    """Components that are the encoder's choice for none of (about 10,000 of) the points."""
     chosen = read(model, guide, x[:: max(1, len(x) // 10_000)]).encoder.argmax(-1)
-    dead = (torch.bincount(chosen, minlength=model.n_components) == 0).nonzero().squeeze(-1).tolist()
-    if dead:
-        warnings.warn(
-            f"components {dead} own no point; try another init or a higher n_init, a temperature schedule that starts "
-            "higher or decays more slowly, or fewer components",
-            DeadComponentWarning,
-            stacklevel=3,
-        )
+    counts = torch.bincount(chosen, minlength=model.n_components)
+    return [k for k, count in enumerate(counts.tolist()) if count == 0]
 
 
 def describe(x: Tensor, y: Tensor | None) -> dict[str, Any]:

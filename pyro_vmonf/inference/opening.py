@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -53,6 +53,11 @@ class Opening:
         """Whether any start has responsibilities to teach."""
         return not all(start.random for start in self.candidates)
 
+    def fixed(self) -> dict[str, Any]:
+        """What a fit that goes on from a checkpoint must share with the one that wrote it."""
+        settings = {"init": [start.identity for start in self.candidates], "n_init": self.n_init}
+        return settings | ({"trial_epochs": self.trial_epochs} if len(self.turns()) > 1 else {})
+
     def turns(self) -> list[tuple[Start, int]]:
         """Each start with the number of its repetition."""
         return [(start, i) for i in range(self.n_init) for start in self.candidates]
@@ -96,11 +101,11 @@ class Opening:
                 state = copy.deepcopy(snapshot(run.model, run.guide, trial.optimizer, rows, restarts, targets, {}))
             state.restarts, state.blank = restarts, blank if len(restarts) < len(turns) else None
             keep(state)
-        assert state is not None
         if error is not None and max(rank(row, run.options) for row in restarts) == -math.inf:
             raise error
-        restore(state, run.model, run.guide, run.optimizer)
-        return state
+        best_state = cast(State, state)
+        restore(best_state, run.model, run.guide, run.optimizer)
+        return best_state
 
     def targets(self, run: Run, start: Start, repetition: int) -> Tensor | None:
         """A start's responsibilities."""
@@ -136,8 +141,7 @@ class Opening:
         points = run.augmented(run.x[some].to(run.device))
         left = initialize(run.model, points, targets[some])
         self.left |= set(left)
-        if len(run.labelled):
-            assert run.y is not None
+        if len(run.labelled) and run.y is not None:
             ordered = match_labels(targets, run.y.to(targets.device))
         else:
             ordered = match_members(run.model, points, targets, some, left)

@@ -117,8 +117,7 @@ class Run:
         """What is minimised for points without labels: the loss that a history reports, and what is added to it."""
         target: Tensor | None = None
         aside: Tensor | None = None
-        if self.starting:
-            assert self.targets is not None
+        if self.starting and self.targets is not None:
             target = self.targets[places.to(self.targets.device)].to(x)
             loss = self.target_loss(x, target)
             aside = self.encoder_loss(x, target)
