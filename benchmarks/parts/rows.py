@@ -1,0 +1,185 @@
+"""The rows of the clustering benchmark: data, models, and how they are fitted."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from parts.data import Data, blobs, digits_data, mnist_data, moons, toy, wing
+from torch import nn
+
+from pyro_vmonf.components import MAF, RealNVP
+from pyro_vmonf.data import (
+    ImageMoves,
+    Logit,
+    Noise,
+    pinwheel,
+    pinwheel_log_prob,
+    two_circles,
+    two_circles_log_prob,
+)
+from pyro_vmonf.guides import SoftmaxEncoder, convnet, mlp
+from pyro_vmonf.inference import Consistency, Start, Temperature
+from pyro_vmonf.models import FlowMixture
+from pyro_vmonf.reproduce import EXPERIMENTS
+
+__all__ = ["ROWS", "THESIS", "Row", "plane"]
+
+
+@dataclass
+class Row:
+    """A data set, the model for it, and how it is fitted."""
+
+    k: int
+    data: Callable[[int], Data]
+    build: Callable[[int], tuple[FlowMixture, SoftmaxEncoder]]
+    settings: dict[str, Any]
+    start: Callable[[Data], Any] = lambda data: "auto"
+    thesis: dict[str, Any] = field(default_factory=dict)
+    build_thesis: Callable[[int], tuple[FlowMixture, SoftmaxEncoder]] | None = None
+    log_prob: Callable[[torch.Tensor], torch.Tensor] | None = None
+    weights: list[float] | None = None
+    also: Callable[[FlowMixture], dict[str, float]] = lambda model: {}
+
+
+def plane(k, hidden=(32, 32), **flow):
+    """RealNVP components in the plane."""
+    return lambda: (FlowMixture(RealNVP(2, k, **flow), "learned"), SoftmaxEncoder(mlp(2, k, hidden), k))
+
+
+def thesis_plane(k, hidden, transforms):
+    """The thesis's model for points in the plane, with uniform weights."""
+    components = {"transforms": transforms, "hidden_features": (8,), "whiten": False}
+    return lambda: (FlowMixture(RealNVP(2, k, **components)), SoftmaxEncoder(mlp(2, k, hidden), k))
+
+
+def images(features, k, hidden, network, **flow):
+    """MAF components of images, whose encoder sees pixels."""
+
+    def build():
+        components = MAF(features, k, hidden_features=(hidden,), normalization="act", whiten=False, **flow)
+        return FlowMixture(components, "learned"), SoftmaxEncoder(nn.Sequential(nn.Sigmoid(), network()), k)
+
+    return build
+
+
+def rings(model):
+    """Whether each component is a ring: samples near one radius, and samples in the emptiest sector (1: even)."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        x = model.components.sample(torch.arange(2).repeat_interleave(2000)).reshape(2, 2000, 2)
+    radius, angle = x.norm(dim=-1), torch.atan2(x[..., 1], x[..., 0])
+    near = ((radius - radius.median(-1, keepdim=True).values).abs() < 0.1).double().mean(-1)
+    sectors = torch.stack([torch.histc(a, 12, -math.pi, math.pi) for a in angle]) / 2000 * 12
+    return {"share of samples near the ring": float(near.min()), "emptiest sector": float(sectors.min())}
+
+
+PLANE = {"epochs": 200, "batch_size": 256, "learning_rate": 5e-3, "augment": Noise(0.07)}
+SMALL = {"epochs": 100, "batch_size": 128, "learning_rate": 5e-3, "augment": Noise(0.05)}
+CLOUDS = {"epochs": 40, "batch_size": 128, "learning_rate": 1e-3}
+THESIS = {"init": None, "schedule": "constant", "learning_rate": 1e-3, "temperature": Temperature(5.0, 0.98)}
+CIRCLES = {"transforms": 16, "shared": 8, "hidden_features": (8,), "normalization": "act"}
+MOVES = Consistency(10.0, ImageMoves(28, 28))
+UNEQUAL = (922, 461, 153)
+
+
+def on_images(method, *features):
+    """A start in a space made from the pixels."""
+    return lambda data: Start(method, [data.logit.images, *features])
+
+
+def mnist_row(k, epochs, network, start, **settings):
+    """MNIST with the thesis's components."""
+    settings = {"epochs": epochs, "init_epochs": 2, "batch_size": 256, "learning_rate": 6e-4, **settings}
+    settings["augment"] = Logit(256, 1e-6).redraw
+    return Row(k, mnist_data(k), images(784, k, 200, network, transforms=5), settings, start)
+
+
+ROWS = {
+    "pinwheel-5": Row(
+        5,
+        toy(pinwheel, wing(*[0.2] * 5)),
+        plane(5),
+        PLANE,
+        thesis={"epochs": 400},
+        build_thesis=thesis_plane(5, (3,), 8),
+        log_prob=pinwheel_log_prob,
+        weights=[0.2] * 5,
+    ),
+    "pinwheel-7": Row(
+        7,
+        toy(pinwheel, wing(*[1 / 7] * 7), wings=7),
+        plane(7),
+        PLANE | {"n_init": 3},
+        thesis={"epochs": 400},
+        build_thesis=thesis_plane(7, (3,), 8),
+        log_prob=lambda x: pinwheel_log_prob(x, wings=7),
+        weights=[1 / 7] * 7,
+    ),
+    "pinwheel-weights": Row(
+        3,
+        toy(pinwheel, wing(0.6, 0.3, 0.1), n_per_wing=UNEQUAL),
+        plane(3),
+        PLANE,
+        thesis={"epochs": 400},
+        build_thesis=thesis_plane(3, (3,), 8),
+        log_prob=lambda x: pinwheel_log_prob(x, wings=3, weights=[0.6, 0.3, 0.1]),
+        weights=[0.6, 0.3, 0.1],
+    ),
+    "two-circles": Row(
+        2,
+        toy(two_circles, lambda x: (x.norm(dim=-1) < 0.6).long()),
+        plane(2, **CIRCLES),
+        {"epochs": 800, "batch_size": 128, "learning_rate": 5e-3, "clip_norm": 5.0, "augment": Noise(0.01)},
+        thesis={"epochs": 500, "batch_size": 128},
+        build_thesis=EXPERIMENTS["two-circles"].build,
+        log_prob=two_circles_log_prob,
+        weights=[0.5, 0.5],
+        also=rings,
+    ),
+    "moons": Row(
+        2,
+        moons(0.05),
+        plane(2),
+        SMALL,
+        thesis={"epochs": 400},
+        build_thesis=thesis_plane(2, (3,), 8),
+        weights=[0.5, 0.5],
+    ),
+    "blobs-varied": Row(
+        3,
+        blobs([1.0, 2.5, 0.5]),
+        plane(3, transforms=2),
+        CLOUDS,
+        thesis={"epochs": 400},
+        build_thesis=thesis_plane(3, (3,), 8),
+        weights=[1 / 3] * 3,
+    ),
+    "blobs-stretched": Row(
+        3,
+        blobs(1.0, [[0.6, -0.6], [-0.4, 0.8]]),
+        plane(3, transforms=2),
+        CLOUDS,
+        thesis={"epochs": 400},
+        build_thesis=thesis_plane(3, (3,), 8),
+        weights=[1 / 3] * 3,
+    ),
+    "digits": Row(
+        10,
+        digits_data,
+        images(64, 10, 64, lambda: convnet(8, 8, 10, channels=(32, 64)), transforms=2),
+        {
+            "epochs": 40,
+            "init_epochs": 15,
+            "batch_size": 128,
+            "learning_rate": 1e-3,
+            "augment": Logit(17, 0.01).redraw,
+            "consistency": Consistency(10.0, ImageMoves(8, 8, shift=0.5, rotate=8.0)),
+        },
+        on_images("spectral", "umap"),
+    ),
+    "mnist-0-4-pixels": mnist_row(5, 6, lambda: mlp(784, 5, (512,)), on_images("spectral", "umap")),
+    "mnist-0-4": mnist_row(5, 6, lambda: convnet(28, 28, 5), on_images("spectral", "umap"), consistency=MOVES),
+    "mnist-0-9": mnist_row(10, 3, lambda: convnet(28, 28, 10), on_images("spectral", "umap"), consistency=MOVES),
+}
