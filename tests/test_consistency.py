@@ -200,10 +200,13 @@ def test_convnet_reads_flat_and_square_images(height, width, channels):
 
 
 def test_learning_rates_and_phases():
-    options = Options(epochs=10, init_epochs=5, learning_rate=1.0)
-    rates = [options.rate(e) for e in range(15)]
-    assert rates[:6] == [1.0] * 6
-    assert rates[10] == pytest.approx(0.5)
-    assert rates[5:] == sorted(rates[5:], reverse=True)
-    assert [options.starting(e) for e in (0, 4, 5)] == [True, True, False]
+    options = Options(epochs=20, init_epochs=10, learning_rate=1.0)
+    rates = [options.rate(e) for e in range(30)]
+    assert rates[:11] == pytest.approx([0.25, 0.5, 0.75, *[1.0] * 8])  # up over a third of the start's
+    assert rates[20] == pytest.approx(0.5)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 < rates[-1] < 0.01
+    assert Options(learning_rate=1.0).rate(0) == 1.0
+    assert Options(pretrain_epochs=2, learning_rate=1.0).rate(1) == 1.0
+    assert [options.starting(e) for e in (0, 9, 10)] == [True, True, False]
     assert Options(epochs=10, schedule="constant").rate(9) == 5e-3

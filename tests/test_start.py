@@ -23,6 +23,7 @@ from pyro_vmonf.models import FlowMixture
 from pyro_vmonf.transforms.networks import MADE, Dense, MaskedLinear
 
 opening = importlib.import_module("pyro_vmonf.inference.opening")
+module = importlib.import_module("pyro_vmonf.inference.start")
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadComponentWarning")
 CENTRES = torch.tensor([[-6.0, 0.0], [6.0, 0.0], [0.0, 8.0]])
 Z = torch.arange(3).repeat_interleave(torch.tensor([100, 60, 40]))
@@ -385,3 +386,23 @@ def test_lists_of_starts():
 def test_bad_features_are_named(features):
     with pytest.raises(TypeError, match="features: expected a name, an array, a function or a transformer"):
         Start("gmm", features)
+
+
+def test_the_spectral_start_of_many_points_keeps_the_least_cut(monkeypatch):
+    x, y = two_circles(400, seed=0)
+    points, halves = x.numpy(), (x[:, 0] > 0).numpy().astype(int)
+    graph = module.kneighbors_graph(points, 10, include_self=True)
+    assert module.normalized_cut(graph, y.numpy()) < 1e-9
+    assert module.normalized_cut(graph, halves) > 0.01
+    answers = [halves, y.numpy(), 1 - halves]
+    monkeypatch.setattr(module, "SPECTRAL_POINTS", 300)
+    monkeypatch.setattr(module, "SPECTRAL_TRIES", 3)
+    monkeypatch.setattr(module, "spectral_of_some", lambda *some: answers.pop())
+    assert accuracy(y, module.spectral(points, 2, 0)) == 1.0
+    assert not answers
+
+
+def test_the_spectral_start_of_many_points_finds_rings(monkeypatch):
+    x, y = two_circles(400, seed=0)
+    monkeypatch.setattr(module, "SPECTRAL_POINTS", 400)
+    assert accuracy(y, module.spectral(x.numpy(), 2, 0)) == 1.0

@@ -79,6 +79,8 @@ PLANE = {"epochs": 200, "batch_size": 256, "learning_rate": 5e-3, "augment": Noi
 SMALL = {"epochs": 100, "batch_size": 128, "learning_rate": 5e-3, "augment": Noise(0.05)}
 CLOUDS = {"epochs": 40, "batch_size": 128, "learning_rate": 1e-3}
 THESIS = {"init": None, "schedule": "constant", "learning_rate": 1e-3, "temperature": Temperature(5.0, 0.98)}
+RINGS = {"epochs": 1600, "init_epochs": 160, "batch_size": 128, "learning_rate": 5e-3, "clip_norm": 5.0}
+RINGS["augment"] = Noise(0.01)
 CIRCLES = {"transforms": 16, "shared": 8, "hidden_features": (8,), "normalization": "act"}
 MOVES = Consistency(10.0, ImageMoves(28, 28))
 UNEQUAL = (922, 461, 153)
@@ -131,7 +133,7 @@ ROWS = {
         2,
         toy(two_circles, lambda x: (x.norm(dim=-1) < 0.6).long()),
         plane(2, **CIRCLES),
-        {"epochs": 800, "batch_size": 128, "learning_rate": 5e-3, "clip_norm": 5.0, "augment": Noise(0.01)},
+        RINGS,
         thesis={"epochs": 500, "batch_size": 128},
         build_thesis=EXPERIMENTS["two-circles"].build,
         log_prob=two_circles_log_prob,
