@@ -308,7 +308,8 @@ def test_learned_weights_are_recovered():
     components.initialize(x, torch.nn.functional.one_hot(z, 3) + 0.2)
     model, guide = pair(components, "learned", (16,))
     fit(model, guide, x, epochs=150, batch_size=250, learning_rate=1e-2, progress=False)
-    torch.testing.assert_close(model.weights().exp().detach(), sizes / 1000, atol=0.03, rtol=0)
+    found = model.weights().exp().detach().sort(descending=True).values
+    torch.testing.assert_close(found, sizes / 1000, atol=0.03, rtol=0)
     reading = read(model, guide, x)
     assert float(reading.inference_gap.mean()) < 0.05
 
