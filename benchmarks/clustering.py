@@ -3,8 +3,9 @@
     python benchmarks/clustering.py pinwheel-5 two-circles --seeds 20 --out out/clustering [--methods ours k-means]
     python benchmarks/clustering.py mnist-0-4 --seeds 5 --out out/clustering
 
-Each (row, method, seed) is a file in ``--out``; those that are there are not run again, and a long fit that was broken
-off goes on. Prints a Markdown table over all seeds asked for, and writes it with the scores as ``table.json``.
+Each (row, method, seed) is a file in ``--out``, and so is a start that takes minutes, whose seconds are not counted.
+Those that are there are not run again, and a long fit that was broken off goes on: take another folder for other code.
+Prints a Markdown table over all seeds asked for, and writes it with the scores as ``table.json``.
 """
 
 import argparse
@@ -69,10 +70,10 @@ def start_of(row, data, seed, file):
     start = row.start(data)
     if data.logit is None:
         return start
-    kept = file.parent / f"start-{row.k}-{len(data.x)}-{start.name.replace(' ', '-')}-{seed}.npy"
-    if not kept.exists():
-        write_whole(kept, lambda out: np.save(out, start.responsibilities(data.x, row.k, seed).numpy()))
-    return np.load(kept)
+    there = file.parent / f"start-{row.k}-{len(data.x)}-{start.name.replace(' ', '-')}-{seed}.npy"
+    if not there.exists():
+        write_whole(there, lambda out: np.save(out, start.responsibilities(data.x, row.k, seed).numpy()))
+    return np.load(there)
 
 
 def by_start(choose):
@@ -100,13 +101,14 @@ def flows(posterior):
 
 def thesis(row, data, seed, file):
     """The thesis's recipe."""
-    return fitted(row, row.build_thesis, THESIS | row.thesis, data, seed, file)
+    return fitted(row, row.build_thesis, THESIS | row.thesis, data, seed, file, row.prepare_thesis)
 
 
-def fitted(row, build, settings, data, seed, file):
+def fitted(row, build, settings, data, seed, file, prepare=lambda model, data: None):
     """Fits and reads."""
     torch.manual_seed(seed)
     model, guide = build()
+    prepare(model, data)
     checkpoint = file.with_suffix(".pt") if data.logit is not None and len(data.x) > 5000 else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

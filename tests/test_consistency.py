@@ -207,6 +207,6 @@ def test_learning_rates_and_phases():
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert 0 < rates[-1] < 0.01
     assert Options(learning_rate=1.0).rate(0) == 1.0
-    assert Options(pretrain_epochs=2, learning_rate=1.0).rate(1) == 1.0
+    assert Options(pretrain_epochs=2, init_epochs=3, learning_rate=1.0).rate(1) == 1.0
     assert [options.starting(e) for e in (0, 9, 10)] == [True, True, False]
     assert Options(epochs=10, schedule="constant").rate(9) == 5e-3

@@ -391,10 +391,11 @@ def test_bad_features_are_named(features):
 def test_the_spectral_start_of_many_points_keeps_the_least_cut(monkeypatch):
     x, y = two_circles(400, seed=0)
     points, halves = x.numpy(), (x[:, 0] > 0).numpy().astype(int)
-    graph = module.kneighbors_graph(points, 10, include_self=True)
-    assert module.normalized_cut(graph, y.numpy()) < 1e-9
-    assert module.normalized_cut(graph, halves) > 0.01
-    answers = [halves, y.numpy(), 1 - halves]
+    graph = module.neighbour_graph(points, 2)
+    assert module.normalized_cut(graph, y.numpy(), 2) < 1e-9
+    assert module.normalized_cut(graph, halves, 2) > 0.01
+    assert module.normalized_cut(graph, 0 * halves, 2) == np.inf
+    answers = [halves, y.numpy(), 0 * halves]
     monkeypatch.setattr(module, "SPECTRAL_POINTS", 300)
     monkeypatch.setattr(module, "SPECTRAL_TRIES", 3)
     monkeypatch.setattr(module, "spectral_of_some", lambda *some: answers.pop())
@@ -406,3 +407,16 @@ def test_the_spectral_start_of_many_points_finds_rings(monkeypatch):
     x, y = two_circles(400, seed=0)
     monkeypatch.setattr(module, "SPECTRAL_POINTS", 400)
     assert accuracy(y, module.spectral(x.numpy(), 2, 0)) == 1.0
+
+
+def test_a_graph_of_many_pieces_has_more_neighbours():
+    """Rounded to a few places, points are many copies of few; any grouping of the places would cut nothing."""
+    points = np.repeat(np.concatenate([X[Z < 2].numpy()[::5]]), 30, axis=0)
+    assert module.connected_components(module.kneighbors_graph(points, 10, include_self=True), directed=False)[0] > 2
+    assert module.connected_components(module.neighbour_graph(points, 2), directed=False)[0] <= 2
+    found = Start("spectral").responsibilities(torch.as_tensor(points), 2).argmax(-1)
+    assert accuracy((points[:, 0] > 0).astype(int), found) == 1.0
+
+
+def test_as_many_points_as_components_will_do():
+    assert Start("spectral").responsibilities(X[:3], 3).shape == (3, 3)

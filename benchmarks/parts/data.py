@@ -9,7 +9,7 @@ from sklearn.datasets import make_blobs, make_moons
 
 from pyro_vmonf.data import Logit, digits, mnist, pinwheel_log_prob
 
-__all__ = ["TEST_SEED", "Data", "blobs", "digits_data", "mnist_data", "moons", "scikit", "toy", "wing"]
+__all__ = ["TEST_SEED", "Data", "blobs", "digits_data", "mnist_data", "moons", "toy", "wing"]
 
 TEST_SEED = 10_000
 

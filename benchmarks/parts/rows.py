@@ -33,11 +33,12 @@ class Row:
 
     k: int
     data: Callable[[int], Data]
-    build: Callable[[int], tuple[FlowMixture, SoftmaxEncoder]]
+    build: Callable[[], tuple[FlowMixture, SoftmaxEncoder]]
     settings: dict[str, Any]
     start: Callable[[Data], Any] = lambda data: "auto"
     thesis: dict[str, Any] = field(default_factory=dict)
-    build_thesis: Callable[[int], tuple[FlowMixture, SoftmaxEncoder]] | None = None
+    prepare_thesis: Callable[[FlowMixture, Data], None] = lambda model, data: None
+    build_thesis: Callable[[], tuple[FlowMixture, SoftmaxEncoder]] | None = None
     log_prob: Callable[[torch.Tensor], torch.Tensor] | None = None
     weights: list[float] | None = None
     also: Callable[[FlowMixture], dict[str, float]] = lambda model: {}
@@ -104,7 +105,7 @@ ROWS = {
         toy(pinwheel, wing(*[0.2] * 5)),
         plane(5),
         PLANE,
-        thesis={"epochs": 400},
+        thesis=EXPERIMENTS["pinwheel"].settings,
         build_thesis=thesis_plane(5, (3,), 8),
         log_prob=pinwheel_log_prob,
         weights=[0.2] * 5,
@@ -114,7 +115,7 @@ ROWS = {
         toy(pinwheel, wing(*[1 / 7] * 7), wings=7),
         plane(7),
         PLANE | {"n_init": 3},
-        thesis={"epochs": 400},
+        thesis=EXPERIMENTS["pinwheel"].settings,
         build_thesis=thesis_plane(7, (3,), 8),
         log_prob=lambda x: pinwheel_log_prob(x, wings=7),
         weights=[1 / 7] * 7,
@@ -124,7 +125,7 @@ ROWS = {
         toy(pinwheel, wing(0.6, 0.3, 0.1), n_per_wing=UNEQUAL),
         plane(3),
         PLANE,
-        thesis={"epochs": 400},
+        thesis=EXPERIMENTS["pinwheel"].settings,
         build_thesis=thesis_plane(3, (3,), 8),
         log_prob=lambda x: pinwheel_log_prob(x, wings=3, weights=[0.6, 0.3, 0.1]),
         weights=[0.6, 0.3, 0.1],
@@ -134,7 +135,8 @@ ROWS = {
         toy(two_circles, lambda x: (x.norm(dim=-1) < 0.6).long()),
         plane(2, **CIRCLES),
         RINGS,
-        thesis={"epochs": 500, "batch_size": 128},
+        thesis=EXPERIMENTS["two-circles"].settings,
+        prepare_thesis=EXPERIMENTS["two-circles"].start,
         build_thesis=EXPERIMENTS["two-circles"].build,
         log_prob=two_circles_log_prob,
         weights=[0.5, 0.5],
@@ -145,7 +147,7 @@ ROWS = {
         moons(0.05),
         plane(2),
         SMALL,
-        thesis={"epochs": 400},
+        thesis=EXPERIMENTS["pinwheel"].settings,
         build_thesis=thesis_plane(2, (3,), 8),
         weights=[0.5, 0.5],
     ),
@@ -154,7 +156,7 @@ ROWS = {
         blobs([1.0, 2.5, 0.5]),
         plane(3, transforms=2),
         CLOUDS,
-        thesis={"epochs": 400},
+        thesis=EXPERIMENTS["pinwheel"].settings,
         build_thesis=thesis_plane(3, (3,), 8),
         weights=[1 / 3] * 3,
     ),
@@ -163,7 +165,7 @@ ROWS = {
         blobs(1.0, [[0.6, -0.6], [-0.4, 0.8]]),
         plane(3, transforms=2),
         CLOUDS,
-        thesis={"epochs": 400},
+        thesis=EXPERIMENTS["pinwheel"].settings,
         build_thesis=thesis_plane(3, (3,), 8),
         weights=[1 / 3] * 3,
     ),

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from pyro_vmonf._files import write_json
 
-__all__ = ["cell", "collect", "kept", "markdown", "summary"]
+__all__ = ["collect", "kept", "markdown"]
 
 
 def kept(file, run):
@@ -34,12 +34,14 @@ def summary(values, digits=3):
 def cell(results, key, digits=3):
     """A column's summary, a dash where it does not apply."""
     values = [r[key] for r in results if key in r]
+    if len(values) not in (0, len(results)):
+        raise ValueError(f"{key}: expected it in all {len(results)} results, got it in {len(values)}; remove old files")
     return summary(values, digits) if values else "–"
 
 
-def markdown(table, columns, names=("row", "method")):
-    """The table of ``{names: results}`` in Markdown; ``columns`` maps each title to its key and digits."""
-    lines = [f"| {' | '.join([*names, *columns])} |", f"|{'---|' * (len(names) + len(columns))}"]
+def markdown(table, columns):
+    """The table of ``{(row, method): results}`` in Markdown; ``columns`` maps each title to its key and digits."""
+    lines = [f"| {' | '.join(['row', 'method', *columns])} |", f"|{'---|' * (2 + len(columns))}"]
     for titles, results in table.items():
         cells = [cell(results, key, digits) for key, digits in columns.values()]
         lines.append(f"| {' | '.join([*titles, *cells])} |")

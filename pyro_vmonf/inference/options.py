@@ -76,12 +76,11 @@ class Options:
     def rate(self, epoch: int) -> float:
         """The learning rate in epoch number ``epoch``.
 
-        With ``"cosine"`` it rises over the first third of the start's epochs, for flows that take long steps at once
-        keep kinks, and falls to zero over the ``epochs``.
+        With ``"cosine"`` it rises over the first third of the start's epochs and falls to zero over the ``epochs``.
         """
-        if self.schedule == "constant" or epoch < self.pretrain_epochs:
+        if self.schedule == "constant":
             return self.learning_rate
-        risen = min(1.0, (epoch - self.pretrain_epochs + 1) / (self.init_epochs // 3 + 1))
+        risen = min(1.0, (epoch + 1) / (self.init_epochs // 3 + 1))
         fallen = max(self.trained(epoch), 0) / max(self.epochs, 1)
         return self.learning_rate * risen * (1 + math.cos(math.pi * fallen)) / 2
 

@@ -70,7 +70,7 @@ def select_components(
     within one standard error of the best: a surplus component gains little there, a missing one costs much.
 
     AIC and BIC of the training points are reported beside it. With flows, whose parameters are many and held back by
-    noise and early stopping, they charge too much for a component.
+    noise and a falling learning rate, they charge too much for a component.
 
     References: Baudry et al., 2010 (*J. Comput. Graph. Stat.* 19(2)) for merging the components of one fit; Breiman et
     al., *CART*, 1984, section 3.4.3, for the rule; thesis, section 2.2, for the criteria.

@@ -1,5 +1,6 @@
 """Starts that follow the data: responsibilities from a clustering, in a space of one's choice."""
 
+import math
 import warnings
 import zlib
 from collections.abc import Callable
@@ -40,7 +41,7 @@ class Start:
             ``(N, F)``, an array, to labels ``(N,)`` or responsibilities ``(N, K)``. The label −1 stands for equal
             shares.
         features: the space to cluster in: None for x itself, ``"pca"`` (30 components), ``"umap"`` (5 dimensions;
-            needs ``pip install 'pyro-vmonf[umap]'``), features ``(N, F)``, a function from a tensor to features, a
+            needs ``pip install umap-learn``), features ``(N, F)``, a function from a tensor to features, a
             scikit-learn transformer, or a list of these, one after the other.
 
     Raises:
@@ -136,6 +137,11 @@ def starts(init: Any, features: int) -> list[Start]:
         one is None or isinstance(one, str | Start) or usable(one) for one in init
     ):
         return [start for one in init for start in starts(one, features)]
+    if isinstance(init, list | tuple) and any(isinstance(one, str | Start) or usable(one) for one in init):
+        kinds = sorted({type(one).__name__ for one in init if isinstance(one, ARRAYS)})
+        raise TypeError(
+            f"init: expected names, clusterers, functions or Starts in a list, got {kinds}; use Start(array)"
+        )
     if init is None:
         return [Start("random")]
     if isinstance(init, str) and init == "auto":
@@ -188,48 +194,59 @@ def gmm(features: Array, k: int, seed: int) -> Array:
 def spectral(features: Array, k: int, seed: int) -> Array:
     """Labels of spectral clustering on the graph of nearest neighbours.
 
-    Of more than 5,000 points it clusters so many at a time, chosen at random, and gives the others the cluster of their
-    neighbours: ten times, of which the least normalized cut of the whole graph is kept (Shi and Malik, 2000, *IEEE
-    TPAMI* 22(8), equation 2). Single answers split one digit and join two on every other subset of MNIST.
+    Of more than 5,000 points it clusters 5,000 at a time, chosen at random, and gives the others the cluster of their
+    neighbours: ten times, and keeps the answer with the least normalized cut of the whole graph (Shi and Malik, 2000,
+    *IEEE TPAMI* 22(8), equation 2). Of fifteen single answers on UMAP embeddings of MNIST seven joined two digits
+    (accuracy .82 in the place of .97); the least cut was right on each of the three embeddings.
     """
-    random = np.random.default_rng(seed)
     if len(features) <= SPECTRAL_POINTS:
         return spectral_labels(features, k, seed)
-    graph = kneighbors_graph(features, NEIGHBOURS, include_self=True)
+    random, graph = np.random.default_rng(seed), neighbour_graph(features, k)
     found = [spectral_of_some(features, k, random.permutation(len(features)), seed) for _ in range(SPECTRAL_TRIES)]
-    return min(found, key=lambda labels: normalized_cut(graph, labels))
+    return min(found, key=lambda labels: normalized_cut(graph, labels, k))
 
 
 def spectral_of_some(features: Array, k: int, order: Array, seed: int) -> Array:
     """Labels of all points, by a spectral clustering of the first in ``order``."""
-    some = features[order[:SPECTRAL_POINTS]]
-    neighbours = KNeighborsClassifier(5).fit(some, spectral_labels(some, k, seed))
-    return np.asarray(neighbours.predict(features))
+    some, others = order[:SPECTRAL_POINTS], order[SPECTRAL_POINTS:]
+    labels = np.empty(len(features), dtype=np.int64)
+    labels[some] = spectral_labels(features[some], k, seed)
+    labels[others] = KNeighborsClassifier(5).fit(features[some], labels[some]).predict(features[others])
+    return labels
 
 
 def spectral_labels(points: Array, k: int, seed: int) -> Array:
-    """Labels of spectral clustering.
-
-    At least 10 neighbours; more where the graph would otherwise fall into more than k pieces, which the method could
-    only group at random.
-    """
-    neighbours = min(NEIGHBOURS, len(points) - 1)
-    while neighbours < (len(points) - 1) // 2:
-        graph = kneighbors_graph(points, neighbours, include_self=True)
-        if connected_components(graph, directed=False)[0] <= k:
-            break
-        neighbours = neighbours * 3 // 2
-    method = SpectralClustering(k, affinity="nearest_neighbors", n_neighbors=neighbours, random_state=seed)
+    """Labels of spectral clustering."""
+    if len(points) <= k:
+        return np.arange(len(points))
+    graph = neighbour_graph(points, k)
+    method = SpectralClustering(k, affinity="precomputed", random_state=seed)
     with warnings.catch_warnings():
         # Clusters that no edge connects are what one hopes for.
         warnings.filterwarnings("ignore", "Graph is not fully connected", UserWarning)
-        return np.asarray(method.fit_predict(points))
+        return np.asarray(method.fit_predict(graph))
 
 
-def normalized_cut(graph: Any, labels: Array) -> float:
-    """Σ_k cut(k, rest) / volume(k), of a sparse graph, whose edges count in both directions."""
-    graph = graph + graph.T
-    member = np.eye(labels.max() + 1)[labels]
+def neighbour_graph(points: Array, k: int) -> Any:
+    """The graph of nearest neighbours, sparse and symmetric.
+
+    At least 10 of them; more, up to 100, where the graph would otherwise fall into more than k pieces: a clustering
+    could only group those at random, and any grouping of them cuts nothing.
+    """
+    neighbours = min(NEIGHBOURS, len(points) - 1)
+    while True:
+        graph = kneighbors_graph(points, neighbours, include_self=True)
+        most = min(10 * NEIGHBOURS, (len(points) - 1) // 2)
+        if neighbours >= most or connected_components(graph, directed=False)[0] <= k:
+            return (graph + graph.T) / 2
+        neighbours = min(neighbours * 3 // 2, most)
+
+
+def normalized_cut(graph: Any, labels: Array, k: int) -> float:
+    """Σ_k cut(k, rest) / volume(k) of a sparse, symmetric graph; infinite if one of the k clusters is empty."""
+    if len(np.unique(labels)) < k:
+        return math.inf
+    member = np.eye(k)[labels]
     volume = member.T @ np.asarray(graph.sum(1)).ravel()
     inside = (member * (graph @ member)).sum(0)
     return float((1 - inside / volume).sum())
@@ -248,7 +265,7 @@ def umap(features: Array, seed: int) -> Array:
         try:
             from umap import UMAP
         except ImportError as error:
-            raise ImportError("features: 'umap' needs umap-learn: pip install 'pyro-vmonf[umap]'") from error
+            raise ImportError("features: 'umap' needs umap-learn: pip install umap-learn") from error
         reducer = UMAP(n_components=5, n_neighbors=15, min_dist=0.0, random_state=seed, n_jobs=1)
         return np.asarray(reducer.fit_transform(features))
 
