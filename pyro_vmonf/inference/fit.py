@@ -98,8 +98,7 @@ def fit(
         epochs: passes over the data, after pretraining and start.
         batch_size: points in a step.
         learning_rate: of Adam; the default suits small flows, a tenth of it those of images.
-        schedule: of the learning rate: ``"cosine"``, which rises over the first third of the start's epochs and
-            falls to zero over the ``epochs``, or ``"constant"``.
+        schedule: of the learning rate over the ``epochs``: ``"cosine"``, which falls to zero, or ``"constant"``.
         weight_decay: of Adam (L2).
         temperature: the encoder's schedule over the ``epochs``; the guide's own temperature throughout if not given.
             The guide keeps the last temperature, so let the schedule reach its floor.

@@ -74,15 +74,10 @@ class Options:
         return self.pretrain_epochs <= epoch < self.pretrain_epochs + self.init_epochs
 
     def rate(self, epoch: int) -> float:
-        """The learning rate in epoch number ``epoch``.
-
-        With ``"cosine"`` it rises over the first third of the start's epochs and falls to zero over the ``epochs``.
-        """
-        if self.schedule == "constant":
+        """The learning rate in epoch number ``epoch``: with ``"cosine"`` it falls to zero over the ``epochs``."""
+        if self.schedule == "constant" or self.trained(epoch) <= 0:
             return self.learning_rate
-        risen = min(1.0, (epoch + 1) / (self.init_epochs // 3 + 1))
-        fallen = max(self.trained(epoch), 0) / max(self.epochs, 1)
-        return self.learning_rate * risen * (1 + math.cos(math.pi * fallen)) / 2
+        return self.learning_rate * (1 + math.cos(math.pi * self.trained(epoch) / self.epochs)) / 2
 
     def fixed(self) -> dict[str, Any]:
         """What a fit that goes on from a checkpoint must share with the one that wrote it.
