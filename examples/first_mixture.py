@@ -19,7 +19,7 @@ DATA = {
         two_circles_log_prob,
         2,
         {"transforms": 16, "shared": 8, "normalization": "act"},
-        {"augment": Noise(0.01), "epochs": 800, "init_epochs": 80, "batch_size": 128, "clip_norm": 5.0},
+        {"augment": Noise(0.01), "epochs": 800, "batch_size": 128, "clip_norm": 5.0},
     ),
 }
 
