@@ -78,7 +78,7 @@ def rings(model):
 
 PLANE = {"epochs": 200, "batch_size": 256, "learning_rate": 5e-3, "augment": Noise(0.07)}
 SMALL = {"epochs": 100, "batch_size": 128, "learning_rate": 5e-3, "augment": Noise(0.05)}
-CLOUDS = {"epochs": 40, "batch_size": 128, "learning_rate": 1e-3}
+CLOUDS = {"epochs": 40, "batch_size": 128, "learning_rate": 5e-3}
 THESIS = {"init": None, "schedule": "constant", "learning_rate": 1e-3, "temperature": Temperature(5.0, 0.98)}
 RINGS = {"epochs": 1000, "batch_size": 128, "learning_rate": 5e-3, "clip_norm": 5.0, "augment": Noise(0.01)}
 CIRCLES = {"transforms": 16, "shared": 8, "hidden_features": (8,), "normalization": "act"}
