@@ -8,20 +8,17 @@ Those that are there are not run again, and a long fit that was broken off goes 
 Prints a Markdown table over all seeds asked for, and writes it with the scores as ``table.json``.
 """
 
-import argparse
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
+from parts.command import command, start_of
 from parts.rows import ROWS, THESIS, plane
-from parts.table import collect, kept, markdown
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier
 
-from pyro_vmonf._files import write_json, write_whole
 from pyro_vmonf.inference import Start, fit, read, select_components
 from pyro_vmonf.metrics import accuracy
 
@@ -65,17 +62,6 @@ def gaussian_mixture(space):
     return score
 
 
-def start_of(row, data, seed, file):
-    """The row's start; in a space that takes minutes to make, its responsibilities, from a file if they are there."""
-    start = row.start(data)
-    if data.logit is None:
-        return start
-    there = file.parent / f"start-{row.k}-{len(data.x)}-{start.name.replace(' ', '-')}-{seed}.npy"
-    if not there.exists():
-        write_whole(there, lambda out: np.save(out, start.responsibilities(data.x, row.k, seed).numpy()))
-    return np.load(there)
-
-
 def by_start(choose):
     """A clustering of the training points, carried to the test points by their five nearest."""
 
@@ -93,7 +79,8 @@ def flows(posterior):
     """Ours."""
 
     def score(row, data, seed, file):
-        settings = {"init": start_of(row, data, seed, file), **row.settings, "posterior": posterior}
+        settings = {"init": start_of(row.start(data), data, row.k, seed, file.parent)}
+        settings |= row.settings | {"posterior": posterior}
         return fitted(row, row.build, settings, data, seed, file)
 
     return score
@@ -166,7 +153,7 @@ METHODS = {
     "spectral": by_start(
         lambda row, data, seed, file: Start("spectral", None if data.logit is None else [data.logit.images])
     ),
-    "start": by_start(start_of),
+    "start": by_start(lambda row, data, seed, file: start_of(row.start(data), data, row.k, seed, file.parent)),
     "thesis": thesis,
     "ours": flows("encoder"),
     "exact": flows("exact"),
@@ -174,47 +161,22 @@ METHODS = {
 }
 
 
-def suits(name, method, row):
+def suits(name, method):
     """Whether a method makes sense for a row."""
-    if method in ("gmm-pca", "gmm-umap"):
+    if method in ("gmm-pca", "gmm-umap", "start"):
         return "mnist" in name or name == "digits"
     if method == "thesis":
-        return row.build_thesis is not None
-    if method == "start":
-        return "mnist" in name or name == "digits"
+        return ROWS[name].build_thesis is not None
     if method == "best":
         return "mnist" not in name and name not in ("digits", "moons")
     return method != "surplus" or name == "pinwheel-5"
 
 
-def scores_of(name, method, seed, out, epochs):
-    """One result, from its file or from a run."""
+def score(name, method, seed, file):
+    """The scores of one run."""
     row = ROWS[name]
-    file = out / f"{name}-{method}{'' if epochs is None else f'-epochs-{epochs}'}-{seed}.json"
-    return kept(file, lambda file: METHODS[method](row, row.data(seed), seed, file))
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="+", choices=sorted(ROWS), metavar="ROW", help=", ".join(ROWS))
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0")
-    parser.add_argument("--methods", nargs="+", choices=sorted(METHODS), default=list(METHODS), metavar="METHOD")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, help="instead of each row's own number")
-    parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.set_flush_denormal(True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    if args.epochs is not None:
-        for row in ROWS.values():
-            row.settings = row.settings | {"epochs": args.epochs, "init_epochs": 1, "trial_epochs": 1}
-            row.thesis = row.thesis | {"epochs": args.epochs}
-    plan = [(n, m) for n in args.rows for m in args.methods if suits(n, m, ROWS[n])]
-    table = collect(plan, args.seeds, lambda *run: scores_of(*run, args.out, args.epochs))
-    print(f"Test data, seeds 0 to {args.seeds - 1}: mean (min … max)\n\n{markdown(table, COLUMNS)}")
-    write_json(args.out / "table.json", {f"{name} {method}": results for (name, method), results in table.items()})
+    return METHODS[method](row, row.data(seed), seed, file)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, ROWS, METHODS, COLUMNS, score, suits)

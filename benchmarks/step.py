@@ -78,7 +78,7 @@ def our_step(k, d, blocks, hidden, x):
     guide = SoftmaxEncoder(mlp(d, k, (16,)), k)
     run = Run(model, guide, x, None, Options(batch_size=len(x), learning_rate=1e-4), torch.device("cpu"))
     places = torch.arange(len(x))
-    return lambda: run.step(places, len(x), supervised=False)
+    return lambda: run.step(places, len(x))
 
 
 def timed(step, repeats):

@@ -1,6 +1,5 @@
 """The amortized posterior q(z | x) = softmax(network(x) / T), as a Pyro program."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -10,9 +9,10 @@ from pyro.distributions import Categorical
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_vmonf._checks import check_count, check_labels, check_positive, check_widths
+from pyro_vmonf._checks import check_count, check_positive, check_widths
+from pyro_vmonf.models.labels import Labels, as_labels
 
-__all__ = ["SoftmaxEncoder", "clamp", "mlp"]
+__all__ = ["SoftmaxEncoder", "mlp"]
 
 
 def mlp(in_features: int, out_features: int, hidden_features: Sequence[int] = (16,)) -> nn.Sequential:
@@ -30,7 +30,7 @@ def mlp(in_features: int, out_features: int, hidden_features: Sequence[int] = (1
 
 
 class SoftmaxEncoder(PyroModule):
-    """The guide of a mixture: q(z | x) = softmax(network(x) / T), a point mass where a label is given.
+    """The guide of a mixture: q(z | x) = softmax(network(x) / T), restricted by a label where one is given.
 
     A high temperature T makes q even, so that early in training every component learns from all points; the fit
     lowers it to 1. Reference: Pires and Figueiredo, 2020 (arXiv:2009.00585), section 3.2.
@@ -39,6 +39,7 @@ class SoftmaxEncoder(PyroModule):
         network: maps x ``(N, *event)`` to K logits ``(N, K)``.
         n_components: K.
         temperature: T at the start.
+        labels: p(y | z), the model's (``model.labels``); each component a class of its own if not given.
 
     Raises:
         ValueError: if K < 1 or T is not positive.
@@ -46,22 +47,26 @@ class SoftmaxEncoder(PyroModule):
 
     temperature: Tensor
 
-    def __init__(self, network: nn.Module, n_components: int, temperature: float = 1.0) -> None:
+    def __init__(
+        self, network: nn.Module, n_components: int, temperature: float = 1.0, labels: Labels | None = None
+    ) -> None:
         super().__init__()
         if not isinstance(network, nn.Module):
             raise TypeError(f"network: expected a module, got {type(network).__name__}")
         self.network = network
         self.n_components = check_count("n_components", n_components)
+        self.labels = as_labels(labels, self.n_components)
         self.register_buffer("temperature", torch.tensor(check_positive("temperature", temperature)))
 
     def forward(self, x: Tensor, y: Tensor | None = None, size: int | None = None) -> Tensor:
         """The program: samples z for a batch x, with the arguments of the model's (see ``FlowMixture``).
 
-        Where there is a label z is known, and the ELBO has no gradient for the network; to teach it the labels add
-        −log q(y | x), ``nll_loss(guide.logits(x), y)``, to the loss, as ``fit`` does.
+        z follows q(z | x, y) ∝ q(z | x) p(y | z), or the belief y (see ``Labels``). Where that is known for sure the
+        ELBO has no gradient for the network; to teach it the labels add ``-guide.label_log_prob(x, y).mean()`` of the
+        labelled points to the loss, as ``fit`` does.
         """
         with pyro.plate("data", size or len(x), subsample=torch.arange(len(x), device=x.device), dim=-1):
-            logits = clamp(self.logits(x), self.checked(y, len(x)))
+            logits = self.labels.restrict(self.logits(x), self.checked(y, len(x)))
             z: Tensor = pyro.sample("z", Categorical(logits=logits), infer={"enumerate": "parallel"})
         return z
 
@@ -69,7 +74,7 @@ class SoftmaxEncoder(PyroModule):
         """y, checked where Pyro's validation is on."""
         if y is None or not torch.distributions.Distribution._validate_args:
             return y
-        return check_labels("y", y, size, self.n_components)
+        return self.labels.check(y, size)
 
     def logits(self, x: Tensor) -> Tensor:
         """log q(z = k | x) without labels: x ``(N, *event)`` → ``(N, K)``.
@@ -88,11 +93,6 @@ class SoftmaxEncoder(PyroModule):
         """q(z = k | x) without labels: x ``(N, *event)`` → ``(N, K)``."""
         return self.logits(x).exp()
 
-
-def clamp(logits: Tensor, y: Tensor | None) -> Tensor:
-    """Logits ``(N, K)`` with those of labelled points replaced by a point mass on the label; −1 in y: unlabelled."""
-    if y is None:
-        return logits
-    classes = torch.arange(logits.shape[-1], device=y.device)
-    excluded = (y >= 0).unsqueeze(-1) & (y.unsqueeze(-1) != classes)
-    return torch.where((y >= 0).unsqueeze(-1), torch.zeros_like(logits).masked_fill(excluded, -math.inf), logits)
+    def label_log_prob(self, x: Tensor, y: Tensor) -> Tensor:
+        """log q(y | x) ``(N,)`` of labelled points, Σ_c y_c log q(c | x) for beliefs: what teaches the encoder."""
+        return self.labels.log_prob(self.logits(x), y)

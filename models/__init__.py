@@ -3,7 +3,8 @@
 if __name__ != "pyro_vmonf.models":
     raise ImportError(f"import this package as pyro_vmonf.models, not as {__name__!r}")
 
+from pyro_vmonf.models.labels import Labels
 from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.models.weights import FixedWeights, LearnedWeights, UniformWeights
 
-__all__ = ["FixedWeights", "FlowMixture", "LearnedWeights", "UniformWeights"]
+__all__ = ["FixedWeights", "FlowMixture", "Labels", "LearnedWeights", "UniformWeights"]

@@ -1,6 +1,5 @@
 """The generative model p(x, z) = π_z p_z(x), as a Pyro program."""
 
-import math
 from collections.abc import Sequence
 
 import pyro
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from pyro_vmonf._checks import check_count
 from pyro_vmonf.components.base import Components
+from pyro_vmonf.models.labels import Labels, as_labels, known
 from pyro_vmonf.models.weights import as_weights
 
 __all__ = ["FlowMixture"]
@@ -19,7 +19,8 @@ __all__ = ["FlowMixture"]
 class FlowMixture(PyroModule):
     r"""A mixture whose components are normalizing flows::
 
-        π ~ weights;  for n in plate("data", size):  z_n ~ Categorical(π);  [y_n ~ δ(z_n), obs];  x_n ~ p(x | z_n), obs
+        π ~ weights;  for n in plate("data", size):
+            z_n ~ Categorical(π);  [y_n ~ p(y | z_n), obs];  x_n ~ p(x | z_n), obs
 
     z is enumerable: with a guide that enumerates z the loss of ``TraceEnum_ELBO`` is the exact K-sum ELBO
     Σ_z q(z|x) [log p(x|z) + log p(z) − log q(z|x)]; with a guide that leaves z out it is −log p(x).
@@ -28,16 +29,22 @@ class FlowMixture(PyroModule):
     Args:
         components: p(x | z).
         weights: ``"uniform"``, ``"learned"``, K numbers, or a module that returns log π ``(K,)``.
+        labels: p(y | z); each component a class of its own, whose labels are right, if not given. The guide has the
+            same.
     """
 
     def __init__(
-        self, components: Components, weights: "str | Tensor | Sequence[float] | nn.Module" = "uniform"
+        self,
+        components: Components,
+        weights: "str | Tensor | Sequence[float] | nn.Module" = "uniform",
+        labels: Labels | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(components, Components):
             raise TypeError(f"components: expected Components, got {type(components).__name__}")
         self.components = components
         self.weights = as_weights(weights, components.n_components)
+        self.labels = as_labels(labels, components.n_components)
 
     @property
     def n_components(self) -> int:
@@ -49,8 +56,9 @@ class FlowMixture(PyroModule):
 
         Args:
             x: a batch ``(N, *event)``; None to sample ``size`` points (1 if not given).
-            y: labels ``(N,)`` of x, −1 where unlabelled; observed, they fix z. The ELBO of a labelled point is
-                log p(x, y): it does not teach the guide, for which ``fit`` adds −log q(y | x).
+            y: labels ``(N,)`` of x, −1 where unlabelled, observed. Without noise and with one component a class they
+                fix z; the ELBO of a labelled point is then log p(x, y) and does not teach the guide, for which ``fit``
+                adds −log q(y | x). Beliefs ``(N, C)`` are no observations: they enter by the guide alone.
             size: number of points in the whole data set, by which the plate scales the batch; N if not given.
 
         Returns:
@@ -61,8 +69,10 @@ class FlowMixture(PyroModule):
         log_weights = self.weights()
         with self.plate(x, size):
             z = pyro.sample("z", Categorical(logits=log_weights), infer={"enumerate": "parallel"})
-            if y is not None:
-                pyro.sample("y", Categorical(logits=certain(z, self.n_components)).mask(y >= 0), obs=y.clamp(min=0))
+            if y is not None and y.dim() == 1:
+                pyro.sample(
+                    "y", Categorical(logits=self.labels().to(log_weights)[z]).mask(known(y)), obs=y.clamp(min=0)
+                )
             value: Tensor = pyro.sample("x", self.components.given(z), obs=x)
         return value
 
@@ -87,9 +97,3 @@ class FlowMixture(PyroModule):
     def responsibilities(self, x: Tensor) -> Tensor:
         """p(z = k | x), exactly: x ``(*batch, *event)`` → ``(*batch, K)``."""
         return self.log_joint(x).softmax(0).movedim(0, -1)
-
-
-def certain(z: Tensor, n_components: int) -> Tensor:
-    """Logits of the distribution that is z for sure: 0 there, −∞ elsewhere; z ``(*batch)`` → ``(*batch, K)``."""
-    elsewhere = z.unsqueeze(-1) != torch.arange(n_components, device=z.device)
-    return torch.zeros(elsewhere.shape, device=z.device).masked_fill(elsewhere, -math.inf)

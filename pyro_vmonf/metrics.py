@@ -7,7 +7,17 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-__all__ = ["accuracy", "adjusted_rand", "contingency", "matching", "mutual_information"]
+from pyro_vmonf._checks import check_count
+
+__all__ = [
+    "accuracy",
+    "adjusted_rand",
+    "calibration",
+    "calibration_error",
+    "contingency",
+    "matching",
+    "mutual_information",
+]
 
 Table = npt.NDArray[np.float64]
 
@@ -51,6 +61,46 @@ def mutual_information(y: Any, z: Any) -> float:
 def adjusted_rand(y: Any, z: Any) -> float:
     """Adjusted Rand index (scikit-learn's): 0 on average for random clusters, 1 for perfect ones."""
     return float(adjusted_rand_score(labels("y", y), labels("z", z)))
+
+
+def calibration(probabilities: Any, y: Any, bins: int = 15) -> Table:
+    """Confidence against accuracy, in ``bins`` of equal width of the greatest probability.
+
+    Args:
+        probabilities: of the classes, ``(N, C)``.
+        y: classes ``(N,)``, integers from 0.
+        bins: how many.
+
+    Returns:
+        ``(bins, 3)``: the share of the points in each bin, their mean confidence, and the share of them whose most
+        probable class is right; 0 in empty bins.
+
+    Raises:
+        ValueError: if the shapes do not agree, rows do not sum to 1, or ``bins`` is below 1.
+    """
+    table, classes = np.asarray(probabilities, dtype=np.float64), labels("y", y)
+    check_count("bins", bins)
+    if table.ndim != 2 or len(table) != len(classes) or classes.max() >= table.shape[1]:
+        raise ValueError(
+            f"probabilities: expected shape ({len(classes)}, C), a row for each y, with C above {classes.max()}, "
+            f"got {table.shape}"
+        )
+    if not (np.abs(table.sum(1) - 1) < 1e-3).all() or (table < -1e-6).any():
+        raise ValueError("probabilities: expected numbers ≥ 0 that sum to 1 in each row")
+    confidence, right = table.max(1), table.argmax(1) == classes
+    places = np.minimum((confidence * bins).astype(int), bins - 1)
+    counts = np.bincount(places, minlength=bins)
+    sums = [np.bincount(places, weights=of, minlength=bins) for of in (confidence, right)]
+    return np.stack([counts / len(classes), *(total / np.maximum(counts, 1) for total in sums)], axis=1)
+
+
+def calibration_error(probabilities: Any, y: Any, bins: int = 15) -> float:
+    """Expected calibration error: Σ_b share_b |accuracy_b − confidence_b| over the bins of :func:`calibration`.
+
+    Reference: Guo et al., 2017 (arXiv:1706.04599), equation 3.
+    """
+    share, confidence, right = calibration(probabilities, y, bins).T
+    return float((share * np.abs(right - confidence)).sum())
 
 
 def labels(name: str, values: Any) -> npt.NDArray[np.int64]:

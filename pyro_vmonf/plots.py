@@ -11,7 +11,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-__all__ = ["assignments", "contingency", "history", "image_rows", "selection"]
+__all__ = ["assignments", "contingency", "history", "image_rows", "reliability", "selection"]
 
 
 def colours(k: int) -> list[Any]:
@@ -143,4 +143,23 @@ def selection(rows: Sequence[dict[str, Any]]) -> Figure:
     ax.set_xlabel("components")
     ax.set_ylabel("held-out evidence, nats")
     ax.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+def reliability(tables: dict[str, Any]) -> Figure:
+    """Confidence against accuracy, a curve for each name; the larger a dot, the more points are in its bin.
+
+    Args:
+        tables: name → what :func:`pyro_vmonf.metrics.calibration` returns, ``(bins, 3)``.
+    """
+    figure = Figure(figsize=(4.2, 4.2), layout="constrained")
+    ax = figure.subplots()
+    ax.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":")
+    for name, table in tables.items():
+        share, confidence, right = np.asarray(table)[np.asarray(table)[:, 0] > 0].T
+        error = float((share * np.abs(right - confidence)).sum())
+        (line,) = ax.plot(confidence, right, linewidth=1, label=f"{name}, calibration error {error:.3f}")
+        ax.scatter(confidence, right, s=10 + 150 * share, color=line.get_color(), alpha=0.7)
+    ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.05), ylim=(-0.05, 1.05))
+    ax.legend(loc="best", fontsize=8)
     return figure

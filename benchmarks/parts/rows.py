@@ -43,6 +43,11 @@ class Row:
     weights: list[float] | None = None
     also: Callable[[FlowMixture], dict[str, float]] = lambda model: {}
 
+    def shorten(self, epochs: int) -> None:
+        """Fits for so many epochs, to try things."""
+        self.settings = self.settings | {"epochs": epochs, "init_epochs": 1, "trial_epochs": 1}
+        self.thesis = self.thesis | {"epochs": epochs}
+
 
 def plane(k, hidden=(32, 32), **flow):
     """RealNVP components in the plane."""

@@ -1,28 +1,8 @@
-"""Runs of a benchmark, each a file that is not made twice, and tables over their seeds."""
+"""Tables over the seeds of a benchmark."""
 
-import json
 import statistics
-import time
 
-from tqdm import tqdm
-
-from pyro_vmonf._files import write_json
-
-__all__ = ["collect", "kept", "markdown"]
-
-
-def kept(file, run):
-    """The scores in ``file``, or those of ``run(file)``, with its seconds, which are written there."""
-    if not file.exists():
-        began = time.monotonic()
-        scores = run(file)
-        write_json(file, {**scores, "seconds": time.monotonic() - began})
-    return json.loads(file.read_text())
-
-
-def collect(plan, seeds, one):
-    """For each (row, method) of the plan the scores ``one(row, method, seed)`` of all seeds."""
-    return {pair: [one(*pair, seed) for seed in range(seeds)] for pair in tqdm(plan, unit="method", disable=None)}
+__all__ = ["markdown"]
 
 
 def summary(values, digits=3):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from pyro_vmonf._checks import check_count, check_labels, check_positive
+from pyro_vmonf._checks import check_count, check_positive
 from pyro_vmonf._files import writable_folder
 from pyro_vmonf.data.perturbations import perturbed
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
@@ -25,6 +25,7 @@ from pyro_vmonf.inference.reading import check_points, evaluating, read
 from pyro_vmonf.inference.run import Run
 from pyro_vmonf.inference.start import starts
 from pyro_vmonf.inference.temperature import Temperature
+from pyro_vmonf.models.labels import known
 from pyro_vmonf.models.mixture import FlowMixture
 
 __all__ = ["DeadComponentWarning", "fit"]
@@ -52,6 +53,9 @@ def fit(
     temperature: Temperature | None = None,
     posterior: Posterior = "encoder",
     consistency: Consistency | None = None,
+    label_weight: float = 1.0,
+    labelled_share: float | None = None,
+    interleave: bool = False,
     augment: Callable[[Tensor], Tensor] | None = None,
     pretrain_epochs: int = 0,
     encoder_delay: int = 0,
@@ -68,14 +72,19 @@ def fit(
     A fit begins with a clustering of x, whose responsibilities r(z | x) whiten each component's share, set learned
     weights, and teach model and guide for ``init_epochs``. Where several starts compete, each is trained a little on
     nine tenths of x, and the one with the greatest ELBO on the rest (evidence, for an exact posterior) goes on; labels
-    play no part in that score. Then unlabelled points contribute the exact K-sum ELBO,
-    Σ_z q(z|x) [log p(x|z) + log p(z) − log q(z|x)]; labelled ones log p(x, y) + log q(y | x), whose second term is what
-    teaches the encoder.
+    play no part in that score. Then the objective, per observation, is
 
-    With labels in y, ``init=None`` and ``schedule="constant"`` the fit is the thesis's (section 5.1.2):
-    ``pretrain_epochs`` passes over the labelled points alone, then ``epochs`` in which a pass over the labelled and a
-    pass over the unlabelled points take turns. The term log q(y | x) is part of every step. The passes count alike,
-    however many points each has; learned weights assume labels about as frequent as their classes.
+        ρ · mean over labelled points of log p(x, y) + (1 − ρ) · mean over the others of the ELBO
+        + α · mean over labelled points of log q(y | x)
+
+    with the exact K-sum ELBO Σ_z q(z|x) [log p(x|z) + log p(z) − log q(z|x)]. The first line is what ``SVI`` maximises
+    on model and guide with y through ``obs``; the second teaches the encoder what labels say (Kingma et al., 2014,
+    arXiv:1406.5298, equation 9). α is ``label_weight`` and ρ the share of labelled points among all, or in each batch,
+    ``labelled_share``. With label noise, several components a class, or beliefs, log p(x, y) is the ELBO of x and y.
+
+    With labels in y, ``init=None``, ``schedule="constant"`` and ``interleave=True`` the fit is the thesis's
+    (section 5.1.2): ``pretrain_epochs`` passes over the labelled points alone, then ``epochs`` in which a pass over the
+    labelled and a pass over the unlabelled points take turns, and count alike, however many points each has.
 
     Both modules end on ``device`` and in evaluation mode. The same seed gives the same result, and the global random
     state is left as it was.
@@ -85,8 +94,10 @@ def fit(
         guide: q(z | x).
         x: ``(N, *event)``, floating-point, finite, of about unit scale (or start an ActNorm from it); converted to the
             model's floating-point type.
-        y: labels ``(N,)``, −1 where unlabelled; None for none. A start's components are put in the order that agrees
-            best with them.
+        y: labels, integers ``(N,)``, −1 where unlabelled, or beliefs, probabilities of the classes ``(N, C)``, −1
+            throughout a row where there is none; None for none. Components belong to classes as ``model.labels`` says,
+            and a start's are put in the order that agrees best with them; classes that no label names are left for
+            the components to discover.
         init: where to begin: ``"kmeans"``, ``"gmm"``, ``"spectral"``, a scikit-learn clusterer, responsibilities
             ``(N, K)``, a function, or a :class:`~pyro_vmonf.inference.Start`, which names the space to cluster in; a
             list of such, which compete; ``"auto"`` for a Gaussian mixture and a spectral clustering, of x or of 30
@@ -107,6 +118,10 @@ def fit(
             −Σ_z p(z|x) log q(z|x).
         consistency: a term that asks the encoder to agree between a point and its perturbation; it changes the
             objective (see :class:`~pyro_vmonf.inference.Consistency`).
+        label_weight: α, of log q(y | x).
+        labelled_share: ρ, of the points in a batch, drawn in turn from those with labels; an epoch is then a pass over
+            the others. None for their share among all points.
+        interleave: whether passes over labelled and unlabelled points take turns, in the place of mixed batches.
         augment: a function that each step's points pass through first, such as ``Noise(0.01)`` or
             ``Logit().redraw``. It keeps flows from following single points; what is fitted is the density of what comes
             out.
@@ -148,6 +163,9 @@ def fit(
         temperature=temperature,
         posterior=posterior,
         consistency=consistency,
+        label_weight=label_weight,
+        labelled_share=labelled_share,
+        interleave=interleave,
         augment=augment,
         init_epochs=check_count("init_epochs", init_epochs, 0) if opening.follows_data else 0,
         pretrain_epochs=pretrain_epochs,
@@ -155,7 +173,7 @@ def fit(
         clip_norm=clip_norm,
         seed=seed,
     )
-    if (pretrain_epochs or encoder_delay) and (y is None or not bool((y >= 0).any())):
+    if (pretrain_epochs or encoder_delay) and y is None:
         raise ValueError("pretrain_epochs, encoder_delay: expected labels in y to train on, got none")
     if validation is not None:
         validation = check_points("validation", validation, model, guide)
@@ -170,21 +188,26 @@ def fit(
     finally:
         model.eval()
         guide.eval()
-    if opening.left:
+    warn(sorted(opening.left), without_points(model, guide, x))
+    return history
+
+
+def warn(left: list[int], dead: list[int]) -> None:
+    """Names the components that a start could not set, and those without points, at the caller of ``fit``."""
+    if left:
         warnings.warn(
-            f"components {sorted(opening.left)} have no part that follows data (see ActNorm, PLUAffine): the start "
-            "reaches them by training alone",
+            f"components {left} have no part that follows data (see ActNorm, PLUAffine): the start reaches them by "
+            "training alone",
             StartWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    if dead := without_points(model, guide, x):
+    if dead:
         warnings.warn(
             f"components {dead} own no point; try another init or a higher n_init, a temperature schedule that starts "
             "higher or decays more slowly, or fewer components",
             DeadComponentWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    return history
 
 
 def place_perturbations(options: Options, x: Tensor) -> None:
@@ -302,8 +325,13 @@ def check_data(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, y: Any) -> 
         )
     if guide.n_components != model.n_components:
         raise ValueError(f"guide: expected {model.n_components} components, as the model has, got {guide.n_components}")
+    if str(model.labels) != str(guide.labels):
+        raise ValueError(f"guide: expected the model's labels, {model.labels}, got {guide.labels}")
     probe(guide, x[:1])
-    return x, None if y is None else check_labels("y", y, len(x), model.n_components)
+    y = None if y is None else model.labels.check(y, len(x))
+    if y is not None and not bool(known(y).any()):
+        raise ValueError("y: expected a label at least, got −1 throughout; leave y out where there are none")
+    return x, y
 
 
 @torch.no_grad()

@@ -138,11 +138,11 @@ class Opening:
         if targets is None:
             return None
         some = torch.randperm(len(run.x))[:INITIAL_POINTS].to(run.x.device)
-        points = run.augmented(run.x[some].to(run.device))
+        points = run.batch(some)[0]
         left = initialize(run.model, points, targets[some])
         self.left |= set(left)
         if len(run.labelled) and run.y is not None:
-            ordered = match_labels(targets, run.y.to(targets.device))
+            ordered = match_labels(targets, run.y, run.model.labels)
         else:
             ordered = match_members(run.model, points, targets, some, left)
         initialize(run.model, points, ordered[some])

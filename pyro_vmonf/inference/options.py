@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from pyro_vmonf._checks import check_count, check_positive
+from pyro_vmonf._checks import check_count, check_fraction, check_positive
 from pyro_vmonf.inference.consistency import Consistency
 from pyro_vmonf.inference.start import identity
 from pyro_vmonf.inference.temperature import Temperature
@@ -35,6 +35,9 @@ class Options:
     posterior: Posterior = "encoder"
     consistency: Consistency | None = None
     augment: Callable[[Tensor], Tensor] | None = None
+    label_weight: float = 1.0
+    labelled_share: float | None = None
+    interleave: bool = False
     init_epochs: int = 0
     pretrain_epochs: int = 0
     encoder_delay: int = 0
@@ -46,10 +49,14 @@ class Options:
         # Plain numbers in the place of NumPy's, which a checkpoint could not be read with.
         for name, minimum in least.items():
             object.__setattr__(self, name, check_count(name, getattr(self, name), minimum))
-        for name in ("learning_rate", "weight_decay", "clip_norm"):
+        for name in ("learning_rate", "weight_decay", "clip_norm", "label_weight"):
             value = getattr(self, name)
             if name == "learning_rate" or (value is not None and (name == "clip_norm" or value != 0)):
                 object.__setattr__(self, name, check_positive(name, value))
+        if self.labelled_share is not None and not 0 < check_fraction("labelled_share", self.labelled_share) < 1:
+            raise ValueError(f"labelled_share: expected a number between 0 and 1, got {self.labelled_share!r}")
+        if self.interleave and self.labelled_share is not None:
+            raise ValueError("labelled_share: expected None with interleave, whose passes count alike, got a number")
         if self.augment is not None and not callable(self.augment):
             raise TypeError(f"augment: expected a function of a batch or None, got {self.augment!r}")
         for name, kind in (("temperature", Temperature), ("consistency", Consistency)):

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from pyro_vmonf._checks import check_count, check_events, check_finite
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
+from pyro_vmonf.inference.options import Posterior
+from pyro_vmonf.models.labels import Labels
 from pyro_vmonf.models.mixture import FlowMixture
 
 __all__ = ["Reading", "check_points", "evaluating", "read"]
@@ -21,10 +23,12 @@ class Reading:
     Attributes:
         log_joint: log p(x, z = k), ``(N, K)``.
         log_encoder: log q(z = k | x), ``(N, K)``.
+        labels: the class of each component.
     """
 
     log_joint: Tensor
     log_encoder: Tensor
+    labels: Labels
 
     @property
     def evidence(self) -> Tensor:
@@ -53,6 +57,17 @@ class Reading:
         """log p(x) − ELBO(x) = KL(q(z|x) ‖ p(z|x)) ≥ 0, ``(N,)``."""
         return self.evidence - self.elbo
 
+    def class_probabilities(self, by: Posterior = "encoder") -> Tensor:
+        """The probabilities of the classes ``(N, C)``, by the encoder or the ``"exact"`` posterior."""
+        if by not in ("encoder", "exact"):
+            raise ValueError(f"by: expected 'encoder' or 'exact', got {by!r}")
+        log_z = self.log_encoder if by == "encoder" else self.log_joint.log_softmax(-1)
+        return self.labels.of_classes(log_z).exp()
+
+    def predict(self, by: Posterior = "encoder") -> Tensor:
+        """The most probable class of each point, ``(N,)``; without labels in the fit, its component."""
+        return self.class_probabilities(by).argmax(-1)
+
 
 @torch.no_grad()
 def read(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, *, batch_size: int = 1024) -> Reading:
@@ -70,7 +85,8 @@ def read(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, *, batch_size: in
         for batch in x.split(batch_size):
             here = batch.to(device)
             pairs.append((model.log_joint(here).T, guide.logits(here)))
-    return Reading(torch.cat([joint for joint, _ in pairs]), torch.cat([encoder for _, encoder in pairs]))
+    joint, encoder = (torch.cat(tables) for tables in zip(*pairs, strict=True))
+    return Reading(joint, encoder, model.labels)
 
 
 @contextmanager

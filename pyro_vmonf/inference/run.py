@@ -1,6 +1,7 @@
 """The moving parts of one fit: passes over the data, steps, and the last parameters that were good."""
 
 import math
+from typing import cast
 
 import pyro
 import torch
@@ -11,6 +12,7 @@ from pyro_vmonf.data.perturbations import perturbed
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.inference.history import Row
 from pyro_vmonf.inference.options import Options
+from pyro_vmonf.models.labels import known
 from pyro_vmonf.models.mixture import FlowMixture
 
 __all__ = ["NonFiniteError", "Run"]
@@ -44,45 +46,70 @@ class Run:
             weight_decay=options.weight_decay,
             fused=device.type in ("cpu", "cuda"),
         )
-        labelled = torch.zeros(len(x), dtype=torch.bool, device=x.device) if y is None else y.to(x.device) >= 0
+        labelled = torch.zeros(len(x), dtype=torch.bool, device=x.device) if y is None else known(y).to(x.device)
         self.labelled = labelled.nonzero().squeeze(-1)
         self.unlabelled = (~labelled).nonzero().squeeze(-1)
-        self.starting = False
+        self.starting = self.held = False
         self.steps = 0
         self.good: dict[str, Tensor] = {}
         self.good_is_old = True
 
     def epoch(self, number: int) -> Row:
-        """Epoch ``number``: a pass over the labelled points, then, after the pretraining, one over the others."""
-        trained = self.options.trained(number)
-        self.starting = self.options.starting(number) and self.targets is not None
+        """Epoch ``number``: a pass over all points, or, by turns, over the labelled and then the others."""
+        options = self.options
+        trained = options.trained(number)
+        self.starting = options.starting(number) and self.targets is not None
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.rate(number)
-        if self.options.temperature is not None:
+            group["lr"] = options.rate(number)
+        if options.temperature is not None:
             # A start says what q is to be, so it is learned at the last temperature, 1 in most schedules.
-            last = max(self.options.epochs - 1, 0)
-            self.guide.temperature.fill_(self.options.temperature(last if self.starting else max(trained, 0)))
+            last = max(options.epochs - 1, 0)
+            self.guide.temperature.fill_(options.temperature(last if self.starting else max(trained, 0)))
         row: Row = {"epoch": number, "temperature": float(self.guide.temperature)}
         self.good_is_old = True
-        if len(self.labelled):
-            row["labelled"] = self.sweep(self.labelled, supervised=True)
-        if len(self.unlabelled) and number >= self.options.pretrain_epochs:
-            hold = len(self.labelled) > 0 and not self.starting and trained < self.options.encoder_delay
-            name = "evidence" if self.options.posterior == "exact" and not self.starting else "elbo"
-            row[name] = self.sweep(self.unlabelled, supervised=False, hold_encoder=hold)
+        pretraining = number < options.pretrain_epochs
+        self.held = not pretraining and not self.starting and trained < options.encoder_delay
+        if len(self.labelled) and (pretraining or options.interleave):
+            row["labelled"], row["labels"] = self.sweep(self.in_batches(self.labelled))
+        if not pretraining:
+            batches = self.in_batches(self.unlabelled) if options.interleave else self.mixed()
+            name = "evidence" if options.posterior == "exact" and not self.starting else "elbo"
+            if batches:
+                row[name], labels = self.sweep(batches)
+                row |= {"labels": labels} if len(self.labelled) else {}
         return row
 
-    def sweep(self, points: Tensor, *, supervised: bool, hold_encoder: bool = False) -> float:
-        """One pass over ``points``; the mean objective per observation."""
-        total = 0.0
+    def in_batches(self, points: Tensor) -> list[Tensor]:
+        """``points`` in random order, in batches."""
         order = points[torch.randperm(len(points)).to(points.device)]
         # Batches of about one size: a last batch of a single point has no variance to normalise by.
-        for places in order.tensor_split(math.ceil(len(points) / self.options.batch_size)):
-            total -= self.step(places, len(points), supervised, hold_encoder) * len(places)
-        return total / len(points)
+        count = math.ceil(len(points) / self.options.batch_size)
+        return list(order.tensor_split(count)) if count else []
 
-    def step(self, places: Tensor, size: int, supervised: bool, hold_encoder: bool = False) -> float:
-        """One update from the points at ``places``; the loss per observation before it.
+    def mixed(self) -> list[Tensor]:
+        """All points in batches; with a ``labelled_share`` those without label, joined by that share of the others."""
+        share = self.options.labelled_share
+        if share is None or not len(self.labelled) or not len(self.unlabelled):
+            return self.in_batches(torch.arange(len(self.x), device=self.labelled.device))
+        size = self.options.batch_size
+        guests = min(max(1, round(share * size)), size - 1)
+        hosts = self.unlabelled[torch.randperm(len(self.unlabelled)).to(self.unlabelled.device)]
+        parts = hosts.tensor_split(math.ceil(len(hosts) / (size - guests)))
+        wanted = guests * len(parts)
+        rounds = [torch.randperm(len(self.labelled)) for _ in range(math.ceil(wanted / len(self.labelled)))]
+        joined = self.labelled[torch.cat(rounds)[:wanted].to(self.labelled.device)]
+        return [torch.cat([part, some]) for part, some in zip(parts, joined.split(guests), strict=True)]
+
+    def sweep(self, batches: list[Tensor]) -> tuple[float, float]:
+        """A step for each batch; the mean objective per observation, and log q(y | x) per labelled point shown."""
+        size = sum(map(len, batches))
+        totals = torch.zeros(2, dtype=torch.float64)
+        for places in batches:
+            totals += len(places) * torch.tensor(self.step(places, size), dtype=torch.float64)
+        return -float(totals[0]) / size, -float(totals[1]) / size
+
+    def step(self, places: Tensor, size: int) -> tuple[float, float]:
+        """One update from the points at ``places``; before it, the loss per observation and −log q(y | x).
 
         Where there are labels every step also teaches the encoder by −log q(y | x), of this batch if it is labelled and
         of some labelled points if not: few labels would soon drown in what the ELBO says of all the rest.
@@ -91,18 +118,16 @@ class Run:
         self.guide.train()
         self.optimizer.zero_grad()
         x, y = self.batch(places)
-        x = self.augmented(x)
-        loss, aside = (self.loss(x, y, size), None) if supervised else self.unsupervised(x, places, size)
-        value = self.checked("loss", loss)
+        loss, aside = self.objective(x, y, places, size)
+        value, label_value = self.checked("loss", loss), 0.0
         (loss if aside is None else loss + aside).backward()
-        if hold_encoder:
+        if self.held:
             self.guide.zero_grad()
         if len(self.labelled):
-            some = places if supervised else self.some_labelled()
-            label_loss = self.label_loss(*self.batch(some))
+            some = (x, y) if y is not None and bool(known(y).all()) else self.batch(self.some_labelled())
+            label_loss = self.label_loss(*cast(tuple[Tensor, Tensor], some))
             label_value = self.checked("loss", label_loss)
-            value += label_value if supervised else 0.0
-            label_loss.backward()
+            (self.options.label_weight * label_loss).backward()
         limit = math.inf if self.options.clip_norm is None else self.options.clip_norm
         self.checked("gradient", nn.utils.clip_grad_norm_(self.parameters, limit))
         # Only now are the parameters known to be good: Pyro leaves NaN probabilities out of the loss.
@@ -111,38 +136,35 @@ class Run:
             self.good_is_old = False
         self.optimizer.step()
         self.steps += 1
-        return value
+        return value, label_value
 
-    def unsupervised(self, x: Tensor, places: Tensor, size: int) -> tuple[Tensor, Tensor | None]:
-        """What is minimised for points without labels: the loss that a history reports, and what is added to it."""
+    def objective(self, x: Tensor, y: Tensor | None, places: Tensor, size: int) -> tuple[Tensor, Tensor | None]:
+        """What is minimised, but −log q(y | x): the loss that a history reports, and what is added to it."""
         target: Tensor | None = None
         aside: Tensor | None = None
         if self.starting and self.targets is not None:
             target = self.targets[places.to(self.targets.device)].to(x)
-            loss = self.target_loss(x, target)
+            loss = target_loss(self.model.log_joint(x).T, target)
             aside = self.encoder_loss(x, target)
         elif self.options.posterior == "exact":
-            joint = self.model.log_joint(x)
-            loss = -joint.logsumexp(0).mean()
-            target = joint.detach().softmax(0).T
+            joint, labels = self.model.log_joint(x).T, self.model.labels
+            target = labels.restrict(joint.detach().log_softmax(-1), y).exp()
+            loss = target_loss(joint if y is None else joint + labels.likelihood(y), target)
             aside = self.encoder_loss(x, target)
         else:
-            loss = self.loss(x, None, size)
+            loss = self.loss(x, y, size)
         if self.options.consistency is not None:
-            target = self.belief(x) if target is None else target
+            target = self.belief(x, y) if target is None else target
             term = self.options.consistency.loss(self.guide.logits, x, target)
             aside = term if aside is None else aside + term
         return loss, aside
 
-    def batch(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """x and y at ``places``, on the device; y is −1 where there are no labels."""
+    def batch(self, places: Tensor) -> tuple[Tensor, Tensor | None]:
+        """x, augmented, and y at ``places``, on the device; y is None if none of them has a label."""
         x = self.x[places].to(self.device)
-        y = x.new_full((len(x),), -1, dtype=torch.long) if self.y is None else self.y[places.to(self.y.device)]
-        return x, y.to(self.device)
-
-    def augmented(self, x: Tensor) -> Tensor:
-        """A batch as the fit sees it."""
-        return x if self.options.augment is None else perturbed("augment", self.options.augment, x)
+        x = x if self.options.augment is None else perturbed("augment", self.options.augment, x)
+        y = None if self.y is None else self.y[places.to(self.y.device)].to(self.device)
+        return x, y if y is not None and bool(known(y).any()) else None
 
     def some_labelled(self) -> Tensor:
         """A batch of labelled points, chosen at random."""
@@ -157,23 +179,17 @@ class Run:
         return loss
 
     @torch.no_grad()
-    def belief(self, x: Tensor) -> Tensor:
-        """q(z | x) ``(N, K)``, as a number."""
-        return self.guide.probabilities(x)
-
-    def target_loss(self, x: Tensor, target: Tensor) -> Tensor:
-        """−Σ_k r_k [log p(x, k) − log r_k], the ELBO's negative at q = r, on average."""
-        joint = self.model.log_joint(x).T
-        owned = torch.where(target > 0, target * joint, joint.new_zeros(()))
-        return (torch.special.xlogy(target, target) - owned).sum(-1).mean()
+    def belief(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """q(z | x, y) ``(N, K)``, as a number."""
+        return self.guide.labels.restrict(self.guide.logits(x), y).exp()
 
     def encoder_loss(self, x: Tensor, target: Tensor) -> Tensor:
         """−Σ_k r_k log q(k | x), on average."""
         return -(target * self.guide.logits(x)).sum(-1).mean()
 
     def label_loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """−log q(y | x), on average."""
-        return nn.functional.nll_loss(self.guide.logits(x), y)
+        """−log q(y | x) of labelled points, on average."""
+        return -self.guide.label_log_prob(x, y).mean()
 
     def checked(self, what: str, tensor: Tensor) -> float:
         """The number in ``tensor``.
@@ -190,3 +206,9 @@ class Run:
             f"{what}: expected a finite number, got {value} in step {self.steps} of this fit; model and guide hold the "
             "last good parameters. Try a lower learning_rate, a clip_norm, or data scaled to about unit variance."
         )
+
+
+def target_loss(joint: Tensor, target: Tensor) -> Tensor:
+    """−Σ_k r_k [log p(x, k) − log r_k], the ELBO's negative at q = r, on average; both ``(N, K)``."""
+    owned = torch.where(target > 0, target * joint, joint.new_zeros(()))
+    return (torch.special.xlogy(target, target) - owned).sum(-1).mean()

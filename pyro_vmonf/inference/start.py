@@ -1,5 +1,6 @@
 """Starts that follow the data: responsibilities from a clustering, in a space of one's choice."""
 
+import copy
 import math
 import warnings
 import zlib
@@ -18,6 +19,8 @@ from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 from torch import Tensor
+
+from pyro_vmonf.models.labels import Labels, known
 
 __all__ = ["Start", "match_labels", "starts"]
 
@@ -320,12 +323,20 @@ def one_hot(labels: Array, k: int) -> Array:
     return table
 
 
-def match_labels(responsibilities: Tensor, y: Tensor) -> Tensor:
-    """The same with components in the order that agrees best with the labels y ``(N,)``, −1 where unlabelled."""
-    known = y >= 0
-    classes = torch.arange(responsibilities.shape[-1])
-    agreement = (y[known].cpu() == classes.unsqueeze(-1)).double() @ responsibilities[known].double().cpu()
-    _, order = linear_sum_assignment(-agreement.numpy())
-    ordered = responsibilities[:, torch.as_tensor(order).to(responsibilities.device)].clone()
-    ordered[known] = torch.nn.functional.one_hot(y[known], len(classes)).to(ordered)
-    return ordered
+def match_labels(responsibilities: Tensor, y: Tensor, labels: Labels) -> Tensor:
+    """The same, restricted by the labels, with components in the order that agrees best with them.
+
+    Args:
+        responsibilities: ``(N, K)``.
+        y: labels ``(N,)`` or beliefs ``(N, C)``, −1 where there are none.
+        labels: the class of each component.
+    """
+    y, labels = y.to(responsibilities.device), copy.deepcopy(labels).to(responsibilities.device)
+    rows = known(y)
+    even = torch.zeros_like(responsibilities).log_softmax(-1)
+    said = labels.of_classes(labels.restrict(even, y)).exp()[rows]  # the labels as beliefs
+    agreement = (said.T @ responsibilities[rows])[labels.classes]
+    _, order = linear_sum_assignment(-agreement.double().cpu().numpy())
+    ordered = responsibilities[:, torch.as_tensor(order).to(responsibilities.device)]
+    # A class that the clustering denies a point has no share to divide; its components then get equal ones.
+    return labels.restrict((ordered + 1e-12).log().log_softmax(-1), y).exp()

@@ -118,7 +118,8 @@ EXPERIMENTS = {
             labelled_circles_data,
             circles_pair,
             THESIS
-            | {"epochs": 500, "pretrain_epochs": 300, "encoder_delay": 250, "batch_size": 128, "learning_rate": 1e-3},
+            | {"epochs": 500, "pretrain_epochs": 300, "encoder_delay": 250, "batch_size": 128, "learning_rate": 1e-3}
+            | {"interleave": True},
             standardize,
         ),
         Experiment(

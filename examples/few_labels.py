@@ -1,0 +1,63 @@
+"""Two circles with four labels: components that are classes, and probabilities that can be believed.
+
+python examples/few_labels.py [--labels 4] [--seed 0] [--out out/few_labels] [--smoke]
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from pyro_vmonf import plots
+from pyro_vmonf.components import RealNVP
+from pyro_vmonf.data import Noise, two_circles
+from pyro_vmonf.guides import SoftmaxEncoder, mlp
+from pyro_vmonf.inference import fit, read
+from pyro_vmonf.metrics import calibration, calibration_error
+from pyro_vmonf.models import FlowMixture
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--labels", type=int, default=4, help="how many, in equal parts")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("out/few_labels"))
+    parser.add_argument("--smoke", action="store_true", help="a few steps, to see that it runs")
+    args = parser.parse_args()
+
+    x, classes = two_circles(512, std=0.02, seed=args.seed)
+    x_test, y_test = two_circles(512, std=0.02, seed=10_000 + args.seed)
+    y = torch.full_like(classes, -1)
+    for c in (0, 1):
+        places = (classes == c).nonzero().squeeze(-1)
+        y[
+            places[torch.randperm(len(places), generator=torch.Generator().manual_seed(args.seed))[: args.labels // 2]]
+        ] = c
+
+    torch.manual_seed(args.seed)
+    model = FlowMixture(RealNVP(2, 2, transforms=16, shared=8, normalization="act"), weights="learned")
+    guide = SoftmaxEncoder(mlp(2, 2, (32, 32)), 2)
+    epochs = {"epochs": 2, "init_epochs": 2} if args.smoke else {"epochs": 400, "init_epochs": 60}
+    fit(model, guide, x, y, batch_size=128, augment=Noise(0.01), clip_norm=5.0, seed=args.seed, **epochs)
+
+    reading = read(model, guide, x_test)
+    for name, by in (("encoder", "encoder"), ("exact posterior", "exact")):
+        right = float((reading.predict(by) == y_test).double().mean())
+        error = calibration_error(reading.class_probabilities(by), y_test)
+        print(f"{name}: accuracy {right:.4f}, calibration error {error:.4f}")
+    print(f"evidence {float(reading.evidence.mean()):.3f} nats")
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    samples = model.components.sample(torch.arange(2).repeat_interleave(512)).detach()
+    panels = [("test data by the class found; crosses: the labels", x_test, reading.predict())]
+    panels += [("samples", samples, torch.arange(2).repeat_interleave(512))]
+    choose = lambda points: read(model, guide, points).predict()  # noqa: E731
+    plots.assignments(panels, choose, 2, x[y >= 0]).savefig(args.out / "two-circles.png", dpi=150)
+    tables = {"encoder": reading.class_probabilities(), "exact posterior": reading.class_probabilities("exact")}
+    figure = plots.reliability({name: calibration(table, y_test) for name, table in tables.items()})
+    figure.savefig(args.out / "reliability.png", dpi=150)
+    print(f"Look at {args.out}/two-circles.png and {args.out}/reliability.png")
+
+
+if __name__ == "__main__":
+    main()
