@@ -17,7 +17,8 @@ import torch
 from parts.command import command, start_of
 from parts.curve import curve
 from parts.data import digits_data, mnist_data, moons, toy, wing
-from parts.rows import CIRCLES, MOVES, PLANE, RINGS, ROWS, SMALL, images, plane
+from parts.rows import CIRCLES, MOVES, PLANE, RINGS, SMALL, images, plane
+from parts.rows import ROWS as CLUSTERING
 from parts.ssvae import SSVAE, train
 from sklearn.metrics import roc_auc_score
 from sklearn.semi_supervised import LabelSpreading
@@ -79,10 +80,10 @@ UMAP = ("spectral", "umap")
 def circles(labels):
     """Two circles of standard deviation .02."""
     data = toy(two_circles, lambda x: (x.norm(dim=-1) < 0.6).long())
-    return Row(data, labels, plane(2, **CIRCLES), RINGS | {"init": "auto"}, 2, vae=POINTS)
+    return Row(data, labels, plane(2, **CIRCLES), RINGS | {"init": "spectral"}, 2, vae=POINTS)
 
 
-def digits_row(data, labels, k, **settings):
+def mnist_row(data, labels, k, **settings):
     """MNIST with the clustering benchmark's components and encoder."""
     build = images(784, k, 200, lambda: convnet(28, 28, k), transforms=5)
     base = {"epochs": 3 if k == 10 else 6, "init_epochs": 2, "batch_size": 256, "learning_rate": 6e-4}
@@ -92,21 +93,21 @@ def digits_row(data, labels, k, **settings):
 
 def small_digits(labels):
     """scikit-learn's digits."""
-    settings = ROWS["digits"].settings | {"labelled_share": 0.2}
-    return Row(digits_data, labels, ROWS["digits"].build, settings, 10, start=UMAP, vae=PIXELS)
+    settings = CLUSTERING["digits"].settings | {"labelled_share": 0.2}
+    return Row(digits_data, labels, CLUSTERING["digits"].build, settings, 10, start=UMAP, vae=PIXELS)
 
 
-ROWS_HERE = {
+ROWS = {
     "two-circles-32": circles(16),
     "two-circles-4": circles(2),
     "moons-2": Row(moons(0.1), 1, plane(2), SMALL | {"init": "auto"}, 2, vae=POINTS),
     "pinwheel-5": Row(toy(pinwheel, wing(*[0.2] * 5)), 1, plane(5), PLANE | {"init": "auto"}, 5, vae=POINTS),
     **{f"digits-{10 * n}": small_digits(n) for n in (1, 2, 5, 10, 20)},
-    "mnist-100": digits_row(mnist_data(10), 10, 10),
-    "mnist-1000": digits_row(mnist_data(10), 100, 10),
-    "mnist-0-4-without-4": digits_row(mnist_data(5), 20, 5),
+    "mnist-100": mnist_row(mnist_data(10), 10, 10),
+    "mnist-1000": mnist_row(mnist_data(10), 100, 10),
+    "mnist-0-4-without-4": mnist_row(mnist_data(5), 20, 5),
 }
-ROWS_HERE["mnist-0-4-without-4"].unnamed = 4
+ROWS["mnist-0-4-without-4"].unnamed = 4
 
 
 def scores(row, data, probabilities):
@@ -218,18 +219,18 @@ METHODS = {
 
 def score(name, method, seed, file):
     """The scores of one run."""
-    row = ROWS_HERE[name]
+    row = ROWS[name]
     data = row.data(seed)
     return METHODS[method](row, data, draw(row, data, seed), seed, file)
 
 
 def suits(name, method):
     """Whether a method makes sense for a row."""
-    return method != "unknown" or ROWS_HERE[name].start is not None
+    return method != "unknown" or ROWS[name].start is not None
 
 
 def main():
-    out, table = command(__doc__, ROWS_HERE, METHODS, COLUMNS, score, suits)
+    out, table = command(__doc__, ROWS, METHODS, COLUMNS, score, suits)
     families = [name.rsplit("-", 1)[0] for name in dict.fromkeys(name for name, _ in table)]
     for family in {f for f in families if families.count(f) > 1}:
         curve(table, family).savefig(out / f"{family}.png", dpi=150)
