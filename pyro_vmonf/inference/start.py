@@ -199,7 +199,7 @@ def spectral(features: Array, k: int, seed: int) -> Array:
 
     Of more than 5,000 points it clusters 5,000 at a time, chosen at random, and gives the others the cluster of their
     neighbours: ten times, and keeps the answer with the least normalized cut of the whole graph (Shi and Malik, 2000,
-    *IEEE TPAMI* 22(8), equation 2). Of fifteen single answers on UMAP embeddings of MNIST seven joined two digits
+    *IEEE TPAMI* 22(8), equation 2). Of fifteen single answers on UMAP embeddings of MNIST six joined two digits
     (accuracy .82 in the place of .97); the least cut was right on each of the three embeddings.
     """
     if len(features) <= SPECTRAL_POINTS:
