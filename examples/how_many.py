@@ -1,4 +1,4 @@
-"""How many components? Start with twelve, merge, and compare held-out evidence: python examples/how_many.py"""
+"""How many components? Start with twelve, and merge those that share points: python examples/how_many.py"""
 
 import argparse
 
@@ -19,11 +19,11 @@ def main(args):
     x, _ = pinwheel(512, seed=args.seed)
     settings = {"epochs": 2, "init_epochs": 2} if args.smoke else {"epochs": args.epochs}
     found = select_components(build, x, most=4 if args.smoke else 12, seed=args.seed, augment=Noise(0.07), **settings)
-    print(" K  held-out evidence     AIC     BIC")
+    print(" K  overlap  held-out evidence     AIC     BIC")
     for row in found.rows:
         evidence = f"{row['heldout_evidence']:8.3f} ± {row['standard_error']:.3f}"
         mark = "<- chosen" if row["chosen"] else ""
-        print(f"{row['components']:2}  {evidence}   {row['aic']:7.0f} {row['bic']:7.0f} {mark}")
+        print(f"{row['components']:2}  {row['overlap']:7.4f}  {evidence}   {row['aic']:7.0f} {row['bic']:7.0f} {mark}")
     plots.selection(found.rows).savefig("how-many.png", dpi=110)
 
     x_test, y_test = pinwheel(512, seed=args.seed + 10_000)

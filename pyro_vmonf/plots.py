@@ -125,24 +125,26 @@ def contingency(table: Any, class_names: Sequence[str]) -> Figure:
 
 
 def selection(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Held-out evidence against the number of components, with standard errors; the chosen K is marked.
+    """The overlap that is left, and held-out evidence with its standard error, against the number of components.
 
     Args:
         rows: those of a ``Selection``.
     """
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    ax = figure.subplots()
+    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     rows = sorted(rows, key=lambda row: row["components"])
     k, evidence, errors = ([row[c] for row in rows] for c in ("components", "heldout_evidence", "standard_error"))
-    best = max(range(len(rows)), key=lambda i: float(evidence[i]))
-    ax.axhline(evidence[best] - errors[best], color="grey", linestyle=":", label="best less one standard error")
-    ax.errorbar(k, evidence, errors, marker="o", markersize=4, capsize=2, linewidth=1)
     chosen = next(row for row in rows if row["chosen"])
-    ax.plot(chosen["components"], chosen["heldout_evidence"], "o", color="C3", markersize=9, label="chosen")
-    ax.set_xticks(k)
-    ax.set_xlabel("components")
-    ax.set_ylabel("held-out evidence, nats")
-    ax.legend(loc="lower right", fontsize=8)
+    left.plot(k, [row["overlap"] for row in rows], marker="o", markersize=4, linewidth=1)
+    left.set_yscale("symlog", linthresh=1e-3)
+    left.set_ylabel("greatest overlap of two components")
+    right.errorbar(k, evidence, errors, marker="o", markersize=4, capsize=2, linewidth=1)
+    right.set_ylabel("held-out evidence, nats")
+    for ax, column in ((left, "overlap"), (right, "heldout_evidence")):
+        ax.plot(chosen["components"], chosen[column], "o", color="C3", markersize=9, label="chosen")
+        ax.set_xticks(k)
+        ax.set_xlabel("components")
+        ax.legend(loc="lower right", fontsize=8)
     return figure
 
 

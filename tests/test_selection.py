@@ -8,7 +8,7 @@ from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import pinwheel
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
 from pyro_vmonf.inference import read, select_components
-from pyro_vmonf.inference.selection import choose, effective_parameters, merge
+from pyro_vmonf.inference.selection import choose, effective_parameters, merge, overlaps
 from pyro_vmonf.metrics import accuracy
 from pyro_vmonf.models import FlowMixture
 
@@ -36,11 +36,30 @@ def test_the_size_of_a_component_does_not_count():
     torch.testing.assert_close(merged[:2, -1], torch.ones(2))
 
 
-def test_the_fewest_within_a_standard_error_are_chosen():
-    evidence = {5: -1.00, 4: -0.98, 3: -1.02, 2: -1.30}
-    rows = [{"components": k, "heldout_evidence": e, "standard_error": 0.05} for k, e in evidence.items()]
-    choose(rows)
+def test_the_most_that_share_little_are_chosen():
+    rows = [{"components": k, "overlap": o} for k, o in {5: 0.3, 4: 0.12, 3: 0.01, 2: 0.02, 1: 0.0}.items()]
+    choose(rows, 0.025)
     assert [row["components"] for row in rows if row["chosen"]] == [3]
+    choose(rows, 0.2)
+    assert [row["components"] for row in rows if row["chosen"]] == [4]
+
+
+def test_where_all_share_much_the_least_is_chosen():
+    rows = [{"components": k, "overlap": 0.3} for k in (4, 3, 2)]
+    choose(rows, 0.025)
+    assert [row["components"] for row in rows if row["chosen"]] == [2]
+
+
+def test_overlap_by_hand():
+    r = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.0, 1.0, 0.0]])
+    expected = torch.tensor([[0.0, 0.25 / 1.5, 1.0], [0.25 / 1.5, 0.0, 1.0], [1.0, 1.0, 0.0]])
+    torch.testing.assert_close(overlaps(r), expected)
+
+
+def test_a_single_cloud_is_one_cluster():
+    x = torch.randn(600, 2, generator=torch.Generator().manual_seed(0))
+    settings = {"epochs": 30, "init_epochs": 15, "batch_size": 128, "learning_rate": 1e-2, "progress": False}
+    assert select_components(build, x, most=4, **settings).n_components == 1
 
 
 def test_three_wings_are_found_from_six():
@@ -63,6 +82,7 @@ def test_three_wings_are_found_from_six():
     [
         ({"most": 0}, "most: expected an integer of at least 1, got 0"),
         ({"most": 2, "fewest": 3}, "most: expected an integer of at least 3, got 2"),
+        ({"most": 2, "overlap": 2.0}, "overlap: expected a number between 0 and 1, got 2.0"),
         ({"most": 2, "held_out": 1.0}, "held_out: expected a share between 0 and 1"),
         ({"most": 2, "held_out": 0.001}, "held_out: expected a share .* leaves 2 points or more"),
     ],
