@@ -24,10 +24,12 @@ from sklearn.metrics import roc_auc_score
 from sklearn.semi_supervised import LabelSpreading
 from torch import nn
 
+from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import Logit, pinwheel, two_circles
-from pyro_vmonf.guides import convnet
+from pyro_vmonf.guides import SoftmaxEncoder, convnet, mlp
 from pyro_vmonf.inference import Start, fit, read
 from pyro_vmonf.metrics import calibration_error
+from pyro_vmonf.models import FlowMixture, Labels
 
 COLUMNS = {
     "accuracy": ("accuracy", 4),
@@ -77,10 +79,19 @@ PIXELS = {"latent": 50, "hidden": (500,), "images": True}
 UMAP = ("spectral", "umap")
 
 
-def circles(labels):
-    """Two circles of standard deviation .02."""
+def circles(labels, each):
+    """Two circles of standard deviation .02, by one component a ring, or two, each an arc."""
     data = toy(two_circles, lambda x: (x.norm(dim=-1) < 0.6).long())
-    return Row(data, labels, plane(2, **CIRCLES), RINGS | {"init": "spectral"}, 2, vae=POINTS)
+    settings = RINGS | {"epochs": 300 if each == 1 else 200, "init_epochs": 20, "init": "spectral"}
+    build = plane(2, **CIRCLES) if each == 1 else arcs
+    return Row(data, labels, build, settings, 2, vae=POINTS)
+
+
+def arcs():
+    """Two components for each of two classes."""
+    labels = Labels([0, 0, 1, 1])
+    components = RealNVP(2, 4, transforms=8, hidden_features=(8,), normalization="act")
+    return FlowMixture(components, "learned", labels), SoftmaxEncoder(mlp(2, 4, (32, 32)), 4, labels=labels)
 
 
 def mnist_row(data, labels, k, **settings):
@@ -98,8 +109,10 @@ def small_digits(labels):
 
 
 ROWS = {
-    "two-circles-32": circles(16),
-    "two-circles-4": circles(2),
+    "two-circles-32": circles(16, 2),
+    "two-circles-4": circles(2, 2),
+    "rings-32": circles(16, 1),
+    "rings-4": circles(2, 1),
     "moons-2": Row(moons(0.1), 1, plane(2), SMALL | {"init": "auto"}, 2, vae=POINTS),
     "pinwheel-5": Row(toy(pinwheel, wing(*[0.2] * 5)), 1, plane(5), PLANE | {"init": "auto"}, 5, vae=POINTS),
     **{f"digits-{10 * n}": small_digits(n) for n in (1, 2, 5, 10, 20)},

@@ -46,6 +46,10 @@ class Labels(nn.Module):
         self.register_buffer("classes", torch.tensor(owners))
         self.register_buffer("probabilities", own * (1 - self.noise) + (1 - own) * other)
 
+    def one_each(self) -> "Labels":
+        """Labels as noisy, of as many components as there are classes."""
+        return Labels(range(self.n_classes), self.noise)
+
     def forward(self) -> Tensor:
         """log p(y | z), ``(K, C)``."""
         return self.probabilities.log()

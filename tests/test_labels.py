@@ -10,12 +10,12 @@ from pyro.optim import Adam
 
 from pyro_vmonf import plots
 from pyro_vmonf.components import RealNVP
-from pyro_vmonf.data import pinwheel
+from pyro_vmonf.data import pinwheel, two_circles
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
 from pyro_vmonf.inference import fit, read
 from pyro_vmonf.inference.options import Options
 from pyro_vmonf.inference.run import Run
-from pyro_vmonf.inference.start import match_labels
+from pyro_vmonf.inference.start import Start, match_labels, with_labels
 from pyro_vmonf.metrics import calibration, calibration_error
 from pyro_vmonf.models import FlowMixture, Labels
 
@@ -179,10 +179,35 @@ def test_batches_have_the_share_of_labels_asked_for():
 
 def test_the_labels_order_a_start_and_overrule_it():
     r = torch.tensor([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1], [0.0, 0.2, 0.8], [0.0, 0.1, 0.9], [0.1, 0.8, 0.1]])
-    found = match_labels(r, torch.tensor([1, -1, 0, -1, 1]), Labels([0, 1, 1]))
+    found, _ = match_labels(r, torch.tensor([1, -1, 0, -1, 1]), Labels([0, 1, 1]))
     torch.testing.assert_close(found.sum(-1), torch.ones(5))
     assert found[:, 0].tolist() == pytest.approx([0, 0.1, 1, 0.9, 0], abs=1e-9)
     torch.testing.assert_close(found[0, 1:].sort().values, torch.tensor([0.1, 0.9]))
+
+
+def test_a_start_finds_the_classes_before_their_components():
+    """Four arcs of two rings, two of which no label meets: each is in its ring's class all the same."""
+    x, y = two_circles(200, seed=0)
+    seen = torch.full_like(y, -1)
+    for c in (0, 1):
+        places = ((y == c) & (x[:, 0] > 0.3)).nonzero().squeeze(-1)[:2]
+        seen[places] = c
+    found = with_labels(Start("spectral"), x, seen, Labels([0, 1, 1, 0]))
+    torch.testing.assert_close(found.sum(-1), torch.ones(400))
+    assert torch.equal(Labels([0, 1, 1, 0]).classes[found.argmax(-1)], y)
+    assert bool((found.sum(0) > 40).all())
+    assert with_labels(Start("random"), x, seen, Labels([0, 0, 1, 1])) is None
+
+
+def test_two_arcs_a_ring_are_learned_from_four_labels():
+    x, y = two_circles(400, seed=1)
+    seen = torch.where(torch.isin(torch.arange(800), torch.cat([(y == c).nonzero()[:2, 0] for c in (0, 1)])), y, -1)
+    labels = Labels([0, 0, 1, 1])
+    model = FlowMixture(RealNVP(2, 4, transforms=4), "learned", labels=labels)
+    guide = SoftmaxEncoder(mlp(2, 4, (32,)), 4, labels=labels)
+    fit(model, guide, x, seen, init="spectral", epochs=40, batch_size=64, clip_norm=5.0, progress=False)
+    x_test, y_test = two_circles(150, seed=2)
+    assert float((read(model, guide, x_test).predict() == y_test).double().mean()) > 0.98
 
 
 def test_a_class_that_no_label_names_is_discovered():

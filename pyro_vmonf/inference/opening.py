@@ -17,7 +17,7 @@ from pyro_vmonf.inference.history import Row
 from pyro_vmonf.inference.options import Options
 from pyro_vmonf.inference.reading import read
 from pyro_vmonf.inference.run import NonFiniteError, Run
-from pyro_vmonf.inference.start import Start, match_labels
+from pyro_vmonf.inference.start import Start, with_labels
 from pyro_vmonf.models.mixture import FlowMixture
 
 __all__ = ["Opening", "StartWarning"]
@@ -72,7 +72,7 @@ class Opening:
         """
         turns = self.turns()
         if len(turns) == 1:
-            targets = self.begin(run, turns[0][0].responsibilities(run.x, run.model.n_components, run.options.seed))
+            targets = self.begin(run, self.targets(run, *turns[0]))
             return snapshot(run.model, run.guide, run.optimizer, [], [], targets, {})
         blank = [copy.deepcopy(part.state_dict()) for part in (run.model, run.guide)]
         blank = blank if state is None or state.blank is None else state.blank
@@ -108,8 +108,11 @@ class Opening:
         return best_state
 
     def targets(self, run: Run, start: Start, repetition: int) -> Tensor | None:
-        """A start's responsibilities."""
-        return start.responsibilities(run.x, run.model.n_components, run.options.seed + repetition)
+        """A start's responsibilities, as labels have them."""
+        seed = run.options.seed + repetition
+        if run.y is None:
+            return start.responsibilities(run.x, run.model.n_components, seed)
+        return with_labels(start, run.x, run.y, run.model.labels, seed)
 
     def trial(
         self, run: Run, targets: Tensor | None, repetition: int, number: int
@@ -141,10 +144,7 @@ class Opening:
         points = run.batch(some)[0]
         left = initialize(run.model, points, targets[some])
         self.left |= set(left)
-        if len(run.labelled) and run.y is not None:
-            ordered = match_labels(targets, run.y, run.model.labels)
-        else:
-            ordered = match_members(run.model, points, targets, some, left)
+        ordered = targets if run.y is not None else match_members(run.model, points, targets, some, left)
         initialize(run.model, points, ordered[some])
         learn = getattr(run.model.weights, "initialize", None)
         if learn is not None:

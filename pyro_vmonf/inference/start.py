@@ -6,7 +6,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pyro_vmonf.models.labels import Labels, known
 
-__all__ = ["Start", "match_labels", "starts"]
+__all__ = ["Start", "match_labels", "starts", "with_labels"]
 
 Array = npt.NDArray[Any]
 
@@ -105,14 +105,17 @@ class Start:
             return None
         if isinstance(self.method, ARRAYS):
             return shares(self.method, len(x), n_components).to(x)
-        features = self.reduce(x, seed)
+        return self.cluster(self.reduce(x, seed), n_components, seed).to(x)
+
+    def cluster(self, features: Array, k: int, seed: int) -> Tensor:
+        """r(z | x) ``(N, k)`` by the method, which is no array."""
         if isinstance(self.method, str):
-            answer = METHODS[self.method](features, n_components, seed)
+            answer = METHODS[self.method](features, k, seed)
         elif hasattr(self.method, "fit"):
             answer = run_clusterer(self.method, features, seed)
         else:
             answer = self.method(features)
-        return shares(answer, len(x), n_components).to(x)
+        return shares(answer, len(features), k)
 
     def reduce(self, x: Tensor, seed: int = 0) -> Array:
         """The features of x ``(N, *event)``: ``(N, F)``."""
@@ -323,20 +326,57 @@ def one_hot(labels: Array, k: int) -> Array:
     return table
 
 
-def match_labels(responsibilities: Tensor, y: Tensor, labels: Labels) -> Tensor:
+def with_labels(start: Start, x: Tensor, y: Tensor, labels: Labels, seed: int = 0) -> Tensor | None:
+    """A start's responsibilities ``(N, K)`` in the order that agrees best with labels; None for ``"random"``.
+
+    Where classes have several components the labels can be read in two ways, and the one they agree with more is kept.
+    Either a class is a cluster, and its components are parts of it; one that no label meets has its class all the same.
+    Or each component is a cluster, and a class is any set of them.
+    """
+    k, n_classes = len(labels.classes), labels.n_classes
+    if start.random:
+        return None
+    if isinstance(start.method, ARRAYS) or k == n_classes:
+        return match_labels(cast(Tensor, start.responsibilities(x, k, seed)), y, labels)[0]
+    features = start.reduce(x, seed)
+    parts, agreed = match_labels(start.cluster(features, k, seed).to(x), y, labels)
+    one_each = copy.deepcopy(labels).one_each()
+    classes, agreed_as_clusters = match_labels(start.cluster(features, n_classes, seed).to(x), y, one_each)
+    if agreed > agreed_as_clusters:
+        return parts
+    return divided(classes, labels.classes.to(x.device), lambda rows, m: start.cluster(features[rows], m, seed).to(x))
+
+
+def divided(classes: Tensor, owners: Tensor, cluster: Callable[[Array, int], Tensor]) -> Tensor:
+    """Shares of classes ``(N, C)`` as shares of their components ``(N, K)``; a class's own points are clustered."""
+    table = classes[:, owners] / torch.bincount(owners)[owners]
+    chosen = classes.argmax(-1)
+    for c, count in enumerate(torch.bincount(owners).tolist()):
+        rows = (chosen == c).nonzero().squeeze(-1)
+        if count > 1 and len(rows) > count:
+            columns = (owners == c).nonzero().squeeze(-1)
+            table[rows.unsqueeze(-1), columns] = classes[rows, c, None] * cluster(rows.cpu().numpy(), count)
+    return table
+
+
+def match_labels(responsibilities: Tensor, y: Tensor, labels: Labels) -> tuple[Tensor, float]:
     """The same, restricted by the labels, with components in the order that agrees best with them.
 
     Args:
         responsibilities: ``(N, K)``.
         y: labels ``(N,)`` or beliefs ``(N, C)``, −1 where there are none.
         labels: the class of each component.
+
+    Returns:
+        responsibilities ``(N, K)``, and how many of the labels the order agrees with.
     """
     y, labels = y.to(responsibilities.device), copy.deepcopy(labels).to(responsibilities.device)
     rows = known(y)
     even = torch.zeros_like(responsibilities).log_softmax(-1)
     said = labels.of_classes(labels.restrict(even, y)).exp()[rows]  # the labels as beliefs
-    agreement = (said.T @ responsibilities[rows])[labels.classes]
-    _, order = linear_sum_assignment(-agreement.double().cpu().numpy())
-    ordered = responsibilities[:, torch.as_tensor(order).to(responsibilities.device)]
+    agreement = (said.T @ responsibilities[rows])[labels.classes].double().cpu().numpy()
+    places = linear_sum_assignment(-agreement)
+    ordered = responsibilities[:, torch.as_tensor(places[1]).to(responsibilities.device)]
     # A class that the clustering denies a point has no share to divide; its components then get equal ones.
-    return labels.restrict((ordered + 1e-12).log().log_softmax(-1), y).exp()
+    restricted = labels.restrict((ordered + 1e-12).log().log_softmax(-1), y).exp()
+    return restricted, float(agreement[places].sum())
