@@ -1,9 +1,10 @@
-"""Guide programs: q(z | x)."""
+"""Guide programs: q(z | x) and q(π)."""
 
 if __name__ != "pyro_vmonf.guides":
     raise ImportError(f"import this package as pyro_vmonf.guides, not as {__name__!r}")
 
 from pyro_vmonf.guides.convolutional import convnet
 from pyro_vmonf.guides.encoder import SoftmaxEncoder, mlp
+from pyro_vmonf.guides.weights import DirichletPosterior, PointWeights, StickPosterior
 
-__all__ = ["SoftmaxEncoder", "convnet", "mlp"]
+__all__ = ["DirichletPosterior", "PointWeights", "SoftmaxEncoder", "StickPosterior", "convnet", "mlp"]

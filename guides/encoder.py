@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pyro_vmonf._checks import check_count, check_positive, check_widths
 from pyro_vmonf.models.labels import Labels, as_labels
+from pyro_vmonf.models.weights import log_mean
 
 __all__ = ["SoftmaxEncoder", "mlp"]
 
@@ -40,6 +41,8 @@ class SoftmaxEncoder(PyroModule):
         n_components: K.
         temperature: T at the start.
         labels: p(y | z), the model's (``model.labels``); each component a class of its own if not given.
+        weights: q(π), where the model has a prior on its weights: a
+            :class:`~pyro_vmonf.guides.DirichletPosterior`, or any module that draws the site ``"weights"``.
 
     Raises:
         ValueError: if K < 1 or T is not positive.
@@ -48,7 +51,12 @@ class SoftmaxEncoder(PyroModule):
     temperature: Tensor
 
     def __init__(
-        self, network: nn.Module, n_components: int, temperature: float = 1.0, labels: Labels | None = None
+        self,
+        network: nn.Module,
+        n_components: int,
+        temperature: float = 1.0,
+        labels: Labels | None = None,
+        weights: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(network, nn.Module):
@@ -56,19 +64,27 @@ class SoftmaxEncoder(PyroModule):
         self.network = network
         self.n_components = check_count("n_components", n_components)
         self.labels = as_labels(labels, self.n_components)
+        self.weights = weights
         self.register_buffer("temperature", torch.tensor(check_positive("temperature", temperature)))
 
     def forward(self, x: Tensor, y: Tensor | None = None, size: int | None = None) -> Tensor:
-        """The program: samples z for a batch x, with the arguments of the model's (see ``FlowMixture``).
+        """The program: samples z for a batch x, with the arguments of the model's (see ``FlowMixture``); before it π,
+        where that has a posterior.
 
         z follows q(z | x, y) ∝ q(z | x) p(y | z), or the belief y (see ``Labels``). Where that is known for sure the
         ELBO has no gradient for the network; to teach it the labels add ``-guide.label_log_prob(x, y).mean()`` of the
         labelled points to the loss, as ``fit`` does.
         """
+        if self.weights is not None:
+            self.weights()
         with pyro.plate("data", size or len(x), subsample=torch.arange(len(x), device=x.device), dim=-1):
             logits = self.labels.restrict(self.logits(x), self.checked(y, len(x)))
             z: Tensor = pyro.sample("z", Categorical(logits=logits), infer={"enumerate": "parallel"})
         return z
+
+    def log_weights(self) -> Tensor | None:
+        """log E_q[π] ``(K,)``, where π has a posterior; p(x) is then the predictive density, for it is linear in π."""
+        return None if self.weights is None else log_mean(self.weights)
 
     def checked(self, y: Tensor | None, size: int) -> Tensor | None:
         """y, checked where Pyro's validation is on."""

@@ -5,6 +5,16 @@ if __name__ != "pyro_vmonf.models":
 
 from pyro_vmonf.models.labels import Labels
 from pyro_vmonf.models.mixture import FlowMixture
+from pyro_vmonf.models.priors import DirichletWeights, SparseWeights, StickBreakingWeights
 from pyro_vmonf.models.weights import FixedWeights, LearnedWeights, UniformWeights
 
-__all__ = ["FixedWeights", "FlowMixture", "Labels", "LearnedWeights", "UniformWeights"]
+__all__ = [
+    "DirichletWeights",
+    "FixedWeights",
+    "FlowMixture",
+    "Labels",
+    "LearnedWeights",
+    "SparseWeights",
+    "StickBreakingWeights",
+    "UniformWeights",
+]

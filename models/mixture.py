@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pyro_vmonf._checks import check_count
 from pyro_vmonf.components.base import Components
 from pyro_vmonf.models.labels import Labels, as_labels, known
-from pyro_vmonf.models.weights import as_weights
+from pyro_vmonf.models.weights import as_weights, log_mean
 
 __all__ = ["FlowMixture"]
 
@@ -28,7 +28,8 @@ class FlowMixture(PyroModule):
 
     Args:
         components: p(x | z).
-        weights: ``"uniform"``, ``"learned"``, K numbers, or a module that returns log π ``(K,)``.
+        weights: ``"uniform"``, ``"learned"``, K numbers, or a module that returns log π ``(K,)``, such as a prior
+            (:class:`~pyro_vmonf.models.DirichletWeights`), which draws π in the program.
         labels: p(y | z); each component a class of its own, whose labels are right, if not given. The guide has the
             same.
     """
@@ -84,16 +85,21 @@ class FlowMixture(PyroModule):
             raise ValueError(f"size: expected at least the {len(x)} points of the batch, got {size}")
         return pyro.plate("data", size or len(x), subsample=torch.arange(len(x), device=x.device), dim=-1)
 
-    def log_joint(self, x: Tensor) -> Tensor:
-        """log p(x, z = k) in nats: x ``(*batch, *event)`` → ``(K, *batch)``."""
+    def log_joint(self, x: Tensor, log_weights: Tensor | None = None) -> Tensor:
+        """log p(x, z = k) in nats: x ``(*batch, *event)`` → ``(K, *batch)``.
+
+        Args:
+            x: points.
+            log_weights: log π ``(K,)``; the model's own if not given, the prior's mean where π has a prior.
+        """
         table = self.components.log_prob(x)
-        log_weights: Tensor = self.weights()
-        return table + log_weights.reshape(-1, *[1] * (table.dim() - 1))
+        own: Tensor = log_mean(self.weights) if log_weights is None else log_weights
+        return table + own.reshape(-1, *[1] * (table.dim() - 1))
 
-    def evidence(self, x: Tensor) -> Tensor:
+    def evidence(self, x: Tensor, log_weights: Tensor | None = None) -> Tensor:
         """log p(x) = logsumexp_k [log π_k + log p_k(x)] in nats: x ``(*batch, *event)`` → ``(*batch)``."""
-        return self.log_joint(x).logsumexp(0)
+        return self.log_joint(x, log_weights).logsumexp(0)
 
-    def responsibilities(self, x: Tensor) -> Tensor:
+    def responsibilities(self, x: Tensor, log_weights: Tensor | None = None) -> Tensor:
         """p(z = k | x), exactly: x ``(*batch, *event)`` → ``(*batch, K)``."""
-        return self.log_joint(x).softmax(0).movedim(0, -1)
+        return self.log_joint(x, log_weights).softmax(0).movedim(0, -1)

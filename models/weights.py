@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pyro_vmonf._checks import check_count
 
-__all__ = ["FixedWeights", "LearnedWeights", "UniformWeights", "as_weights"]
+__all__ = ["FixedWeights", "LearnedWeights", "UniformWeights", "as_weights", "log_mean"]
 
 
 class FixedWeights(nn.Module):
@@ -74,7 +74,7 @@ def as_weights(weights: "str | Tensor | Sequence[float] | nn.Module", n_componen
     """``"uniform"``, ``"learned"``, K numbers, or a module that returns log π, as such a module."""
     if isinstance(weights, nn.Module):
         with torch.no_grad():
-            shape = tuple(weights().shape)
+            shape = tuple(log_mean(weights).shape)
         if shape != (n_components,):
             raise ValueError(f"weights: expected a module that returns shape ({n_components},), got {shape}")
         return weights
@@ -88,3 +88,10 @@ def as_weights(weights: "str | Tensor | Sequence[float] | nn.Module", n_componen
     if len(weights) != n_components:
         raise ValueError(f"weights: expected {n_components} numbers, one for each component, got {len(weights)}")
     return FixedWeights(weights)
+
+
+def log_mean(weights: nn.Module) -> Tensor:
+    """log E[π] ``(K,)`` of weights with a distribution, by their method ``log_mean``; of others, what they return."""
+    estimate = getattr(weights, "log_mean", weights)
+    value: Tensor = estimate()
+    return value

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -16,6 +17,7 @@ from pyro_vmonf._checks import check_count, check_positive
 from pyro_vmonf._files import writable_folder
 from pyro_vmonf.data.perturbations import perturbed
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
+from pyro_vmonf.guides.weights import PointWeights
 from pyro_vmonf.inference import checkpoint as checkpoints
 from pyro_vmonf.inference.consistency import Consistency
 from pyro_vmonf.inference.history import History, Row
@@ -27,6 +29,7 @@ from pyro_vmonf.inference.start import starts
 from pyro_vmonf.inference.temperature import Temperature
 from pyro_vmonf.models.labels import known
 from pyro_vmonf.models.mixture import FlowMixture
+from pyro_vmonf.models.priors import DirichletWeights
 
 __all__ = ["DeadComponentWarning", "fit"]
 
@@ -175,6 +178,10 @@ def fit(
     )
     if (pretrain_epochs or encoder_delay) and y is None:
         raise ValueError("pretrain_epochs, encoder_delay: expected labels in y to train on, got none")
+    if posterior == "exact" and guide.weights is not None:
+        raise ValueError(
+            "posterior: expected 'encoder' with a posterior of the weights, got 'exact', which sums z alone"
+        )
     if validation is not None:
         validation = check_points("validation", validation, model, guide)
     settings = options.fixed() | opening.fixed()
@@ -328,6 +335,7 @@ def check_data(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, y: Any) -> 
     if str(model.labels) != str(guide.labels):
         raise ValueError(f"guide: expected the model's labels, {model.labels}, got {guide.labels}")
     probe(guide, x[:1])
+    check_sites(model, guide, x[:2])
     y = None if y is None else model.labels.check(y, len(x))
     if y is not None and not bool(known(y).any()):
         raise ValueError("y: expected a label at least, got −1 throughout; leave y out where there are none")
@@ -342,3 +350,24 @@ def probe(guide: SoftmaxEncoder, x: Tensor) -> None:
             guide.logits(x.to(guide.temperature.device))
     except RuntimeError as error:
         raise ValueError(f"guide: expected a network for x of shape (N, {tuple(x.shape[1:])}), got: {error}") from error
+
+
+@torch.no_grad()
+def check_sites(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor) -> None:
+    """Raises ``ValueError`` if a site is drawn by one program alone: Pyro would warn, and learn something else."""
+    x = x.to(guide.temperature.device)
+    with torch.random.fork_rng(range(torch.cuda.device_count())), evaluating(model), evaluating(guide):
+        drawn = [set(poutine.trace(part).get_trace(x).stochastic_nodes) for part in (model, guide)]
+    if missing := sorted(drawn[0] - drawn[1]):
+        raise ValueError(
+            f"guide: expected it to draw the model's sites, but it has no {missing}; where the weights have a prior, "
+            "give SoftmaxEncoder(…, weights=DirichletPosterior(K)) or another posterior"
+        )
+    if extra := sorted(drawn[1] - drawn[0]):
+        raise ValueError(f"guide: expected it to draw the model's sites alone, but it has {extra} too")
+    prior, posterior = model.weights, guide.weights
+    if isinstance(prior, DirichletWeights) and isinstance(posterior, PointWeights) and prior.concentration.min() < 1:
+        raise ValueError(
+            "guide: expected a DirichletPosterior, for a Dirichlet prior with a concentration below 1 has no mode; "
+            f"got PointWeights and {prior.concentration.tolist()}"
+        )

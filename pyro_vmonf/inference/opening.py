@@ -19,6 +19,7 @@ from pyro_vmonf.inference.reading import read
 from pyro_vmonf.inference.run import NonFiniteError, Run
 from pyro_vmonf.inference.start import Start, with_labels
 from pyro_vmonf.models.mixture import FlowMixture
+from pyro_vmonf.models.weights import log_mean
 
 __all__ = ["Opening", "StartWarning"]
 
@@ -144,11 +145,12 @@ class Opening:
         points = run.batch(some)[0]
         left = initialize(run.model, points, targets[some])
         self.left |= set(left)
-        ordered = targets if run.y is not None else match_members(run.model, points, targets, some, left)
+        ordered = targets if run.y is not None else match_members(run, points, targets, some, left)
         initialize(run.model, points, ordered[some])
-        learn = getattr(run.model.weights, "initialize", None)
-        if learn is not None:
-            learn(ordered.mean(0).to(run.device))
+        for weights, counts in ((run.model.weights, ordered.mean(0)), (run.guide.weights, ordered.sum(0))):
+            learn = getattr(weights, "initialize", None)
+            if learn is not None:
+                learn(counts.to(run.device))
         return ordered
 
 
@@ -159,14 +161,15 @@ def initialize(model: FlowMixture, x: Tensor, shares: Tensor) -> list[int]:
 
 
 @torch.no_grad()
-def match_members(model: FlowMixture, x: Tensor, targets: Tensor, some: Tensor, left: list[int]) -> Tensor:
-    """The responsibilities in the order that suits what a start cannot set: fixed weights, and the components ``left``.
+def match_members(run: Run, x: Tensor, targets: Tensor, some: Tensor, left: list[int]) -> Tensor:
+    """The responsibilities in the order that suits what a start cannot set: given weights, and the components ``left``.
 
     Clusters are assigned to components by the greatest Σ_n r_nj [log π_k + log p_k(x_n)], where a component that can
     follow any cluster counts as the Gaussian that it starts from, with a diagonal covariance.
     """
-    fixed = not hasattr(model.weights, "initialize")
-    log_weights = model.weights() if fixed else torch.zeros(model.n_components)
+    model = run.model
+    given = not hasattr(model.weights, "initialize")
+    log_weights = log_mean(model.weights) if given else torch.zeros(model.n_components)
     if not left and bool((log_weights == log_weights[0]).all()):
         return targets
     shares = targets[some].to(x)

@@ -73,6 +73,8 @@ class Reading:
 def read(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, *, batch_size: int = 1024) -> Reading:
     """Reads x ``(N, *event)`` in evaluation mode, ``batch_size`` points at a time, on the model's device.
 
+    Where the guide has a posterior of the weights, they are its mean, and the evidence is the predictive density.
+
     Raises:
         TypeError: if x is not a floating-point tensor.
         ValueError: if it has the wrong shape or values that are not finite, or ``batch_size`` is below 1.
@@ -84,7 +86,7 @@ def read(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, *, batch_size: in
     with evaluating(model), evaluating(guide):
         for batch in x.split(batch_size):
             here = batch.to(device)
-            pairs.append((model.log_joint(here).T, guide.logits(here)))
+            pairs.append((model.log_joint(here, guide.log_weights()).T, guide.logits(here)))
     joint, encoder = (torch.cat(tables) for tables in zip(*pairs, strict=True))
     return Reading(joint, encoder, model.labels)
 

@@ -144,7 +144,7 @@ class Run:
         aside: Tensor | None = None
         if self.starting and self.targets is not None:
             target = self.targets[places.to(self.targets.device)].to(x)
-            loss = target_loss(self.model.log_joint(x).T, target)
+            loss = target_loss(self.model.log_joint(x, self.guide.log_weights()).T, target)
             aside = self.encoder_loss(x, target)
         elif self.options.posterior == "exact":
             joint, labels = self.model.log_joint(x).T, self.model.labels

@@ -1,0 +1,158 @@
+"""Priors p(π) over the mixture's weights."""
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+
+import pyro
+import torch
+from pyro.distributions import Beta, Dirichlet, TorchDistribution, TransformedDistribution
+from torch import Tensor, nn
+from torch.distributions import Transform, constraints
+
+from pyro_vmonf._checks import check_count, check_positive
+
+__all__ = ["DirichletWeights", "SparseWeights", "StickBreaking", "StickBreakingWeights", "WeightsPrior", "log_floored"]
+
+
+class WeightsPrior(nn.Module):
+    """p(π): a Pyro program with one site, ``"weights"``, on the simplex.
+
+    A subclass gives :meth:`distribution` and :meth:`mean`. The guide needs the same site: see
+    ``SoftmaxEncoder(…, weights=)`` and ``pyro_vmonf.guides.weights``.
+    """
+
+    def distribution(self) -> TorchDistribution:
+        """The distribution of π ``(K,)``."""
+        raise NotImplementedError
+
+    def mean(self) -> Tensor:
+        """E[π] ``(K,)``."""
+        raise NotImplementedError
+
+    def forward(self) -> Tensor:
+        """The program: draws π and returns log π ``(*particles, K)``."""
+        return log_floored(pyro.sample("weights", self.distribution()))
+
+    def log_mean(self) -> Tensor:
+        """log E[π] ``(K,)``, for what is read outside a program."""
+        return log_floored(self.mean())
+
+
+def log_floored(weights: Tensor) -> Tensor:
+    """log π; a weight too small for its floating-point type counts as the least there is."""
+    return weights.clamp(min=torch.finfo(weights.dtype).tiny).log()
+
+
+class DirichletWeights(WeightsPrior):
+    r"""π ~ Dirichlet(a): p(π) ∝ Π_k π_k^(a_k − 1).
+
+    Args:
+        concentration: a, K numbers above 0, or one number for all.
+        n_components: K, where ``concentration`` is one number.
+
+    Raises:
+        ValueError: if a number is not above 0, or there are not K of them.
+    """
+
+    concentration: Tensor
+
+    def __init__(self, concentration: float | Tensor | Sequence[float], n_components: int | None = None) -> None:
+        super().__init__()
+        if isinstance(concentration, Real):
+            if n_components is None:
+                raise ValueError(f"n_components: expected K beside one concentration, {concentration!r}, got None")
+            concentration = [check_positive("concentration", concentration)] * check_count("n_components", n_components)
+        given = torch.as_tensor(concentration, dtype=torch.float64)
+        if given.dim() != 1 or not len(given) or not bool(((given > 0) & (given < math.inf)).all()):
+            raise ValueError(f"concentration: expected finite numbers above 0, got {given.tolist()}")
+        if n_components is not None and len(given) != n_components:
+            raise ValueError(f"concentration: expected {n_components} numbers, one a component, got {len(given)}")
+        self.register_buffer("concentration", given.to(torch.get_default_dtype()))
+
+    def distribution(self) -> TorchDistribution:
+        return Dirichlet(self.concentration)
+
+    def mean(self) -> Tensor:
+        return self.concentration / self.concentration.sum()
+
+    def extra_repr(self) -> str:
+        return f"concentration={[round(float(a), 6) for a in self.concentration]}"
+
+
+class SparseWeights(DirichletWeights):
+    """A Dirichlet prior with a small concentration, under which components that data do not need lose their weight.
+
+    Reference: Rousseau and Mengersen, 2011 (*JRSS B* 73(5)): the surplus is emptied where a is below half the number of
+    parameters of a component.
+
+    Args:
+        n_components: K, more than needed.
+        concentration: a of each.
+    """
+
+    def __init__(self, n_components: int, concentration: float = 0.01) -> None:
+        super().__init__(concentration, n_components)
+
+
+class StickBreaking(Transform):
+    """(0, 1)^(K−1) → the simplex: π_k = v_k Π_{j<k} (1 − v_j), the last piece what is left.
+
+    The density is that of the first K − 1 weights, as it is for a Dirichlet distribution.
+    """
+
+    domain = constraints.independent(constraints.unit_interval, 1)
+    codomain = constraints.simplex
+    bijective = True
+
+    def _call(self, v: Tensor) -> Tensor:
+        left = (1 - v).cumprod(-1)
+        before = torch.cat([torch.ones_like(left[..., :1]), left[..., :-1]], -1)
+        return torch.cat([v * before, left[..., -1:]], -1)
+
+    def _inverse(self, weights: Tensor) -> Tensor:
+        # What is left is summed from the end, where the small numbers are.
+        left = weights.flip(-1).cumsum(-1).flip(-1)
+        return weights[..., :-1] / left[..., :-1]
+
+    def log_abs_det_jacobian(self, v: Tensor, weights: Tensor) -> Tensor:
+        left = weights.flip(-1).cumsum(-1).flip(-1)
+        return log_floored(left[..., 1:-1]).sum(-1)
+
+    def forward_shape(self, shape: Sequence[int]) -> torch.Size:
+        return torch.Size([*shape[:-1], shape[-1] + 1])
+
+    def inverse_shape(self, shape: Sequence[int]) -> torch.Size:
+        return torch.Size([*shape[:-1], shape[-1] - 1])
+
+
+class StickBreakingWeights(WeightsPrior):
+    """v_k ~ Beta(1, α), π_k = v_k Π_{j<k} (1 − v_j): a Dirichlet process cut off at K components.
+
+    Reference: Ishwaran and James, 2001 (*JASA* 96(453)); Blei and Jordan, 2006 (*Bayesian Analysis* 1(1)).
+
+    Args:
+        n_components: K, at least 2.
+        concentration: α; the greater, the more components have weight: about α log(1 + N / α) of N points.
+
+    Raises:
+        ValueError: if K < 2 or α is not above 0.
+    """
+
+    alpha: Tensor
+
+    def __init__(self, n_components: int, concentration: float = 1.0) -> None:
+        super().__init__()
+        self.n_components = check_count("n_components", n_components, 2)
+        self.register_buffer("alpha", torch.tensor(check_positive("concentration", concentration)))
+
+    def distribution(self) -> TorchDistribution:
+        alpha = self.alpha.expand(self.n_components - 1)
+        return TransformedDistribution(Beta(torch.ones_like(alpha), alpha).to_event(1), [StickBreaking()])
+
+    def mean(self) -> Tensor:
+        expected: Tensor = StickBreaking()((1 / (1 + self.alpha)).expand(self.n_components - 1))
+        return expected
+
+    def extra_repr(self) -> str:
+        return f"n_components={self.n_components}, concentration={float(self.alpha)}"

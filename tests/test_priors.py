@@ -1,0 +1,221 @@
+"""Priors on the weights: their densities, their posteriors, and what plain SVI makes of them."""
+
+import pyro
+import pyro.optim
+import pytest
+import torch
+from pyro import poutine
+from pyro.distributions import Beta, Dirichlet, Normal, TransformedDistribution
+from pyro.infer import SVI, Predictive, TraceEnum_ELBO
+from torch.distributions import constraints
+
+from pyro_vmonf.components import FlowList, RealNVP
+from pyro_vmonf.data import pinwheel
+from pyro_vmonf.guides import DirichletPosterior, PointWeights, SoftmaxEncoder, StickPosterior, mlp
+from pyro_vmonf.inference import fit, read
+from pyro_vmonf.models import DirichletWeights, FlowMixture, SparseWeights, StickBreakingWeights
+from pyro_vmonf.models.priors import StickBreaking
+
+pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadComponentWarning")
+
+K = 3
+PRIORS = {
+    "dirichlet": lambda: DirichletWeights([2.0, 1.0, 3.0]),
+    "sparse": lambda: SparseWeights(K),
+    "sticks": lambda: StickBreakingWeights(K, 2.0),
+}
+POSTERIORS = {"point": PointWeights, "dirichlet": DirichletPosterior, "sticks": StickPosterior}
+
+
+class Known(torch.nn.Module):
+    """An encoder that knows which of −4, 0 and 4 a point is near, and learns how each one's components share it."""
+
+    def __init__(self, each=1):
+        super().__init__()
+        self.centres = torch.tensor([-4.0, 0.0, 4.0]).repeat_interleave(each)
+        self.offsets = torch.nn.Parameter(torch.zeros(len(self.centres)), requires_grad=each > 1)
+
+    def forward(self, x):
+        return self.offsets - 20 * (x - self.centres).abs()
+
+
+def apart(counts):
+    """Points about −4, 0 and 4, and a mixture of narrow Gaussians there."""
+    centres = torch.tensor([-4.0, 0.0, 4.0]).repeat_interleave(torch.tensor(counts))
+    x = (centres + 0.1 * torch.randn(len(centres)))[:, None]
+    return x[torch.randperm(len(x))], FlowList([Normal(torch.tensor([c]), 0.1).to_event(1) for c in (-4.0, 0.0, 4.0)])
+
+
+@pytest.mark.parametrize("batch", [60, 20])
+@pytest.mark.parametrize(
+    ("prior", "posterior", "exact"),
+    [
+        (DirichletWeights([2.0, 1.0, 3.0]), DirichletPosterior, lambda n: Dirichlet(torch.tensor([2.0, 1.0, 3.0]) + n)),
+        (
+            StickBreakingWeights(K, 2.0),
+            StickPosterior,
+            lambda n: TransformedDistribution(
+                Beta(1 + n[:-1], 2.0 + n.flip(0).cumsum(0).flip(0)[1:]).to_event(1), [StickBreaking()]
+            ),
+        ),
+    ],
+)
+def test_svi_finds_the_conjugate_posterior_whatever_the_batch(prior, posterior, exact, batch):
+    counts = [33, 18, 9]
+    x, components = apart(counts)
+    model, guide = FlowMixture(components, prior), SoftmaxEncoder(Known(), K, weights=posterior(K, 20.0))
+    rate = pyro.optim.ClippedAdam({"lr": 0.05, "lrd": 0.01 ** (1 / 700)})
+    svi = SVI(model, guide, rate, TraceEnum_ELBO(num_particles=32, vectorize_particles=True, max_plate_nesting=1))
+    pyro.clear_param_store()
+    for _ in range(700):
+        svi.step(x[torch.randperm(60)[:batch]], size=60)
+    found, true = (d.sample((200_000,)) for d in (guide.weights.distribution(), exact(torch.tensor(counts).double())))
+    torch.testing.assert_close(found.mean(0), true.mean(0), atol=0.015, rtol=0)
+    torch.testing.assert_close(found.var(0), true.var(0), atol=0, rtol=0.2)
+
+
+def test_the_mode_is_found():
+    """MAP: π_k ∝ N_k + a_k − 1."""
+    counts = [33, 18, 9]
+    x, components = apart(counts)
+    model = FlowMixture(components, DirichletWeights([2.0, 1.0, 3.0]))
+    guide = SoftmaxEncoder(Known(), K, weights=PointWeights(K))
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.02}), TraceEnum_ELBO(max_plate_nesting=1))
+    pyro.clear_param_store()
+    for _ in range(400):
+        svi.step(x)
+    torch.testing.assert_close(guide.weights.mean(), torch.tensor([34.0, 18.0, 11.0]) / 63, atol=1e-4, rtol=0)
+
+
+def test_stick_breaking_inverts_and_its_determinant_is_autograds():
+    v = torch.rand(5, 4)
+    transform = StickBreaking()
+    weights = transform(v)
+    assert bool(constraints.simplex.check(weights).all())
+    torch.testing.assert_close(transform.inv(weights), v)
+    for one, value in zip(v, transform.log_abs_det_jacobian(v, weights), strict=True):
+        jacobian = torch.autograd.functional.jacobian(lambda u: transform(u)[:-1], one)
+        torch.testing.assert_close(value, torch.linalg.slogdet(jacobian).logabsdet)
+
+
+def test_sticks_of_fitting_lengths_are_a_dirichlet():
+    """v_k ~ Beta(a_k, Σ_{j>k} a_j) breaks into Dirichlet(a)."""
+    a = torch.tensor([2.0, 0.5, 3.0, 1.0])
+    after = a.flip(0).cumsum(0).flip(0)
+    broken = TransformedDistribution(Beta(a[:-1], after[1:]).to_event(1), [StickBreaking()])
+    weights = Dirichlet(torch.ones(4)).sample((50,))
+    torch.testing.assert_close(broken.log_prob(weights), Dirichlet(a).log_prob(weights))
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_a_priors_mean_is_that_of_its_draws(name):
+    prior = PRIORS[name]()
+    drawn = prior.distribution().sample((100_000,))
+    torch.testing.assert_close(drawn.mean(0), prior.mean(), atol=0.01, rtol=0)
+    torch.testing.assert_close(prior.log_mean().exp(), prior.mean())
+
+
+@pytest.mark.parametrize("prior", ["dirichlet", "sticks"])
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_the_loss_is_the_sum_over_z_and_the_divergence_of_the_weights(prior, posterior):
+    x, y = torch.randn(20, 2), torch.arange(20) % 4 - 1
+    model = FlowMixture(RealNVP(2, K, transforms=2), PRIORS[prior]())
+    guide = SoftmaxEncoder(mlp(2, K), K, weights=POSTERIORS[posterior](K))
+    for labels in (None, y):
+        torch.manual_seed(7)
+        loss = TraceEnum_ELBO(max_plate_nesting=1).differentiable_loss(model, guide, x, labels, 60)
+        torch.manual_seed(7)
+        drawn = guide.weights.distribution().rsample()
+        log_q = guide.labels.restrict(guide.logits(x), labels)
+        terms = log_q.exp() * (model.log_joint(x, drawn.log()).T - log_q.clamp(min=-1e9))
+        divergence = guide.weights.distribution().log_prob(drawn) - model.weights.distribution().log_prob(drawn)
+        torch.testing.assert_close(-loss, 3 * terms.sum() - divergence, atol=1e-8, rtol=1e-8)
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_fit_trains_and_reads_with_the_posteriors_mean(posterior):
+    x, _ = pinwheel(80, wings=3)
+    model = FlowMixture(RealNVP(2, K, transforms=2), DirichletWeights(2.0, K))
+    guide = SoftmaxEncoder(mlp(2, K), K, weights=POSTERIORS[posterior](K))
+    fit(model, guide, x, init="gmm", epochs=3, init_epochs=3, batch_size=64, progress=False)
+    torch.testing.assert_close(guide.weights.mean(), torch.full((3,), 1 / 3), atol=0.1, rtol=0)
+    mean = guide.log_weights()
+    torch.testing.assert_close(read(model, guide, x).evidence, model.evidence(x, mean).detach())
+
+
+@pytest.mark.parametrize(("prior", "alive"), [(SparseWeights(6), 3), (DirichletWeights(50.0, 6), 6)])
+def test_surplus_components_lose_their_weight_under_a_sparse_prior(prior, alive):
+    """Two components at each of three clusters: of each two, a sparse prior empties the lesser."""
+    x, _ = apart([33, 18, 9])
+    components = FlowList([Normal(torch.tensor([c]), 0.1).to_event(1) for c in (-4.0, 0.0, 4.0) for _ in range(2)])
+    model = FlowMixture(components, prior)
+    guide = SoftmaxEncoder(Known(2), 6, weights=DirichletPosterior(6))
+    guide.network.offsets.data -= torch.tensor([0.0, 3.0] * 3)
+    guide.weights.initialize(torch.tensor([31.0, 2.0, 17.0, 1.0, 8.5, 0.5]))
+    fit(model, guide, x, init=None, epochs=400, batch_size=60, learning_rate=5e-2, progress=False)
+    shares = guide.weights.mean()
+    assert int((shares > 0.01).sum()) == alive
+
+
+def test_predictive_draws_the_weights_from_their_posterior():
+    x, components = apart([30, 20, 10])
+    model = FlowMixture(components, DirichletWeights(1.0, K))
+    guide = SoftmaxEncoder(Known(), K, weights=DirichletPosterior(K))
+    guide.weights.initialize(torch.tensor([300.0, 200.0, 100.0]))
+    drawn = Predictive(model, guide=guide, num_samples=200)(x)
+    assert drawn["weights"].reshape(200, K).shape == (200, K)
+    torch.testing.assert_close(drawn["weights"].mean(0).flatten(), torch.tensor([3.0, 2.0, 1.0]) / 6, atol=0.02, rtol=0)
+    prior = Predictive(model, num_samples=300)(size=40)
+    torch.testing.assert_close(prior["weights"].mean(0).flatten(), torch.full((K,), 1 / 3), atol=0.06, rtol=0)
+
+
+def test_shapes_and_conditioning():
+    model = FlowMixture(RealNVP(2, K, transforms=2), DirichletWeights(1.0, K))
+    weights = torch.tensor([0.2, 0.3, 0.5])
+    trace = poutine.trace(poutine.condition(model, {"weights": weights})).get_trace(torch.randn(5, 2))
+    assert "weights dist" in trace.format_shapes()
+    torch.testing.assert_close(trace.nodes["z"]["fn"].probs[0], weights)
+    assert "weights -> z" in pyro.render_model(model, model_args=(torch.randn(4, 2),)).source
+
+
+def test_device(device):
+    x, _ = pinwheel(30, wings=3)
+    model = FlowMixture(RealNVP(2, K, transforms=2), StickBreakingWeights(K))
+    guide = SoftmaxEncoder(mlp(2, K), K, weights=StickPosterior(K))
+    fit(model, guide, x, init="kmeans", epochs=1, init_epochs=1, device=device, progress=False)
+    assert guide.log_weights().device.type == device
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DirichletWeights([1.0, 0.0]), "concentration: expected finite numbers above 0, got"),
+        (lambda: DirichletWeights([1.0, float("nan")]), "concentration: expected finite numbers above 0, got"),
+        (lambda: DirichletWeights(-1.0, 3), "concentration: expected a finite number above 0, got -1.0"),
+        (lambda: DirichletWeights(1.0), "n_components: expected K beside one concentration"),
+        (lambda: DirichletWeights([1.0, 1.0], 3), "concentration: expected 3 numbers, one a component, got 2"),
+        (lambda: FlowMixture(RealNVP(2, 3), DirichletWeights([1.0, 1.0])), r"weights: .* shape \(3,\), got \(2,\)"),
+        (lambda: StickBreakingWeights(1), "n_components: expected an integer of at least 2, got 1"),
+        (lambda: StickBreakingWeights(3, 0.0), "concentration: expected a finite number above 0, got 0.0"),
+        (lambda: DirichletPosterior(3, 0.0), "initial: expected a finite number above 0, got 0.0"),
+    ],
+)
+def test_bad_priors_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("prior", "posterior", "settings", "message"),
+    [
+        (DirichletWeights(1.0, K), None, {}, r"guide: expected .* it has no \['weights'\]"),
+        ("learned", DirichletPosterior(K), {}, r"guide: expected .* it has \['weights'\] too"),
+        (SparseWeights(K), PointWeights(K), {}, "guide: expected a DirichletPosterior, .* no mode"),
+        (DirichletWeights(1.0, K), DirichletPosterior(K), {"posterior": "exact"}, "posterior: expected 'encoder'"),
+    ],
+)
+def test_programs_that_do_not_fit_are_named(prior, posterior, settings, message):
+    x, _ = pinwheel(20, wings=3)
+    model, guide = FlowMixture(RealNVP(2, K), prior), SoftmaxEncoder(mlp(2, K), K, weights=posterior)
+    with pytest.raises(ValueError, match=message):
+        fit(model, guide, x, epochs=1, progress=False, **settings)
