@@ -1,4 +1,6 @@
-"""Two circles with four labels: components that are classes, and probabilities that can be believed.
+"""Two circles with four labels: two components a class, and probabilities that can be believed.
+
+A ring is no shape for one flow, which has no hole; two arcs are.
 
 python examples/few_labels.py [--labels 4] [--seed 0] [--out out/few_labels] [--smoke]
 """
@@ -14,7 +16,7 @@ from pyro_vmonf.data import Noise, two_circles
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
 from pyro_vmonf.inference import fit, read
 from pyro_vmonf.metrics import calibration, calibration_error
-from pyro_vmonf.models import FlowMixture
+from pyro_vmonf.models import FlowMixture, Labels
 
 
 def main():
@@ -35,10 +37,12 @@ def main():
         ] = c
 
     torch.manual_seed(args.seed)
-    model = FlowMixture(RealNVP(2, 2, transforms=16, shared=8, normalization="act"), weights="learned")
-    guide = SoftmaxEncoder(mlp(2, 2, (32, 32)), 2)
-    epochs = {"epochs": 2, "init_epochs": 2} if args.smoke else {"epochs": 400, "init_epochs": 60}
-    fit(model, guide, x, y, batch_size=128, augment=Noise(0.01), clip_norm=5.0, seed=args.seed, **epochs)
+    labels = Labels([0, 0, 1, 1])  # the class of each component
+    model = FlowMixture(RealNVP(2, 4, normalization="act"), weights="learned", labels=labels)
+    guide = SoftmaxEncoder(mlp(2, 4, (32, 32)), 4, labels=labels)
+    settings = {"init": "spectral", "batch_size": 128, "augment": Noise(0.01), "clip_norm": 5.0}
+    settings |= {"epochs": 2, "init_epochs": 2} if args.smoke else {"epochs": 200}
+    fit(model, guide, x, y, seed=args.seed, **settings)
 
     reading = read(model, guide, x_test)
     for name, by in (("encoder", "encoder"), ("exact posterior", "exact")):
@@ -48,9 +52,10 @@ def main():
     print(f"evidence {float(reading.evidence.mean()):.3f} nats")
 
     args.out.mkdir(parents=True, exist_ok=True)
-    samples = model.components.sample(torch.arange(2).repeat_interleave(512)).detach()
+    z = torch.arange(4).repeat_interleave(256)
+    samples = model.components.sample(z).detach()
     panels = [("test data by the class found; crosses: the labels", x_test, reading.predict())]
-    panels += [("samples", samples, torch.arange(2).repeat_interleave(512))]
+    panels += [("samples of four components, by class", samples, labels.classes[z])]
     choose = lambda points: read(model, guide, points).predict()  # noqa: E731
     plots.assignments(panels, choose, 2, x[y >= 0]).savefig(args.out / "two-circles.png", dpi=150)
     tables = {"encoder": reading.class_probabilities(), "exact posterior": reading.class_probabilities("exact")}

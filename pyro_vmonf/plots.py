@@ -11,7 +11,17 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-__all__ = ["assignments", "contingency", "history", "image_rows", "reliability", "selection"]
+__all__ = [
+    "assignments",
+    "contingency",
+    "history",
+    "image_rows",
+    "predictive",
+    "reliability",
+    "replications",
+    "selection",
+    "uniforms",
+]
 
 
 def colours(k: int) -> list[Any]:
@@ -164,4 +174,73 @@ def reliability(tables: dict[str, Any]) -> Figure:
         ax.scatter(confidence, right, s=10 + 150 * share, color=line.get_color(), alpha=0.7)
     ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.05), ylim=(-0.05, 1.05))
     ax.legend(loc="best", fontsize=8)
+    return figure
+
+
+def predictive(rows: Sequence[dict[str, Any]], columns: int = 4) -> Figure:
+    """A histogram of each statistic's replications, with a line at what was observed, and its p-value.
+
+    Args:
+        rows: of ``checks.predictive_check``.
+        columns: of the grid.
+    """
+    columns = min(columns, len(rows))
+    down = -(-len(rows) // columns)
+    figure = Figure(figsize=(2.5 * columns, 2.0 * down), layout="constrained")
+    axes = figure.subplots(down, columns, squeeze=False).flatten()
+    for ax in axes[len(rows) :]:
+        ax.axis("off")
+    for ax, row in zip(axes, rows, strict=False):
+        ax.hist(row["replicated"], bins=20, color="C0", alpha=0.5)
+        ax.axvline(row["observed"], color="C3")
+        ax.set_title(f"{row['statistic']}, p = {row['p']:.2f}", fontsize=8)
+        ax.set_yticks([])
+        ax.tick_params(labelsize=7)
+    return figure
+
+
+def replications(data: tuple[Tensor, Tensor], drawn: Sequence[tuple[Tensor, Tensor]], n_components: int) -> Figure:
+    """Two-dimensional data beside replicated data sets, coloured by component.
+
+    Args:
+        data: points ``(N, 2)`` and their components ``(N,)``.
+        drawn: the same of each replicated data set.
+        n_components: K.
+    """
+    panels = [("data", *data), *((f"replicated {i + 1}", *one) for i, one in enumerate(drawn))]
+    figure = Figure(figsize=(3.2 * len(panels), 3.3), layout="constrained")
+    palette = colours(n_components)
+    for ax, (title, points, z) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+        ax.scatter(*points.T.numpy(), c=[palette[k] for k in z.tolist()], s=3, linewidths=0)
+        ax.set_title(title, fontsize=10)
+        ax.set_aspect("equal")
+        low, high = data[0].amin(0), data[0].amax(0)
+        margin = 0.15 * float((high - low).max())
+        ax.set_xlim(float(low[0]) - margin, float(high[0]) + margin)
+        ax.set_ylim(float(low[1]) - margin, float(high[1]) + margin)
+    return figure
+
+
+def uniforms(values: Tensor, z: Tensor, n_components: int, bins: int = 10) -> Figure:
+    """Histograms of probability integral transforms by component, all coordinates together; flat if the model is right.
+
+    The band holds 95 % of the bars of uniform values.
+
+    Args:
+        values: ``(N, D)``, of ``checks.uniforms``.
+        z: ``(N,)``.
+        n_components: K.
+        bins: of each histogram.
+    """
+    figure = Figure(figsize=(2.2 * n_components, 2.0), layout="constrained")
+    for k, ax in enumerate(figure.subplots(1, n_components, squeeze=False)[0]):
+        own = values[z == k].flatten().numpy()
+        expected = max(len(own), 1) / bins
+        spread = 1.96 * np.sqrt(expected * (1 - 1 / bins))
+        ax.axhspan((expected - spread) / expected, (expected + spread) / expected, color="grey", alpha=0.3, linewidth=0)
+        counts, edges = np.histogram(own, bins, (0, 1))
+        ax.stairs(counts / expected, edges, fill=True, color=colours(n_components)[k], alpha=0.6)
+        ax.set_ylim(0, max(2.0, 1.1 * counts.max() / expected) if len(own) else 2.0)
+        ax.set_title(f"component {k}", fontsize=9)
+        ax.set_xticks([0, 1])
     return figure

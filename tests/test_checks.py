@@ -1,0 +1,148 @@
+"""Posterior predictive checks: a right model passes at the stated rate, a wrong one fails."""
+
+import pytest
+import torch
+from pyro.distributions import Laplace, MultivariateNormal, Normal
+from scipy import stats
+
+from pyro_vmonf import checks, plots
+from pyro_vmonf.components import MAF, FlowList, RealNVP
+from pyro_vmonf.data import two_circles
+from pyro_vmonf.guides import DirichletPosterior, SoftmaxEncoder, mlp
+from pyro_vmonf.models import DirichletWeights, FlowMixture
+
+
+def clouds(spread=1.0):
+    """Three Gaussians in the plane, with their true weights and spread, or another."""
+    means = torch.tensor([[-3.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    members = [Normal(m, spread * torch.ones(2)).to_event(1) for m in means]
+    return FlowMixture(FlowList(members), [0.5, 0.3, 0.2]), SoftmaxEncoder(mlp(2, 3), 3)
+
+
+def flows():
+    model, guide = FlowMixture(RealNVP(2, 3, transforms=3), [0.5, 0.3, 0.2]), SoftmaxEncoder(mlp(2, 3), 3)
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return model, guide
+
+
+def test_p_values_of_the_true_model_are_below_alpha_at_no_more_than_that_rate():
+    model, guide = clouds()
+    drawn = checks.replicate(model, guide, size=50, draws=49, seed=1)
+    tried = checks.replicate(model, guide, size=50, draws=80, seed=2).x
+    statistics = {
+        "mean": lambda x: x.mean(0),
+        "nearest": lambda x: checks.nearest_distances(x).mean(),
+        "energy": checks.EnergyDistance(checks.replicate(model, guide, size=200, draws=1, seed=3).x[0]),
+        "radial": checks.RadialProfile(torch.zeros(2), 6.0, 2),
+        "shares": checks.ComponentShares(model, guide),
+    }
+    p = torch.tensor([[row["p"] for row in checks.predictive_check(x, drawn, statistics)] for x in tried])
+    assert p.shape == (80, 2 + 1 + 1 + 2 + 3)
+    for alpha in (0.1, 0.3):
+        rate = (p <= alpha).double().mean(0)
+        # The replications are the same in all trials, so their own spread of about √(α/49) adds to that of 80 trials.
+        assert bool((rate < alpha + 0.2).all()), rate
+        assert float(rate.mean()) == pytest.approx(alpha, abs=0.08)
+
+
+def test_a_wrong_model_fails():
+    x, _ = two_circles(200, seed=0)
+    model = FlowMixture(FlowList([Normal(x.mean(0), x.std(0)).to_event(1)]))
+    guide = SoftmaxEncoder(mlp(2, 1), 1)
+    drawn = checks.replicate(model, guide, size=400, draws=99)
+    rows = checks.predictive_check(x, drawn, {"radial": checks.RadialProfile(torch.zeros(2), 1.2, 6)})
+    rows += checks.predictive_check(x, drawn)
+    p = {row["statistic"]: row["p"] for row in rows}
+    assert p["nearest-neighbour distance"] == 0.02
+    assert p["radial[0]"] == 0.02  # the hole
+    assert p["mean[0]"] > 0.1  # what the model was given
+
+
+def test_the_predictive_of_weights_with_a_posterior_draws_them():
+    model = FlowMixture(clouds()[0].components, DirichletWeights(1.0, 3))
+    guide = SoftmaxEncoder(mlp(2, 3), 3, weights=DirichletPosterior(3))
+    guide.weights.initialize(torch.tensor([8000.0, 1000.0, 1000.0]))
+    state = torch.get_rng_state()
+    drawn = checks.replicate(model, guide, size=300, draws=20)
+    assert torch.equal(state, torch.get_rng_state())
+    assert drawn.x.shape == (20, 300, 2)
+    shares = drawn.z.flatten().bincount(minlength=3) / drawn.z.numel()
+    torch.testing.assert_close(shares, torch.tensor([0.8, 0.1, 0.1]), atol=0.03, rtol=0)
+    assert torch.equal(drawn.x, checks.replicate(model, guide, size=300, draws=20).x)
+
+
+def test_base_variables_of_the_right_model_are_uniform():
+    model, guide = flows()
+    with torch.no_grad():
+        x = model(size=3000)
+    values, z = checks.uniforms(model, guide, x)
+    assert values.shape == (3000, 2)
+    for k in range(3):
+        for column in values[z == k].T:
+            assert stats.kstest(column.numpy(), "uniform").pvalue > 1e-3
+    wrong, _ = checks.uniforms(model, guide, 1.3 * x)
+    assert min(stats.kstest(column.numpy(), "uniform").pvalue for column in wrong.T) < 1e-6
+
+
+def zuko_flow():
+    zuko = pytest.importorskip("zuko")
+    torch.distributions.Distribution.set_default_validate_args(True)  # zuko turned it off
+    return zuko.flows.MAF(2, transforms=1, hidden_features=(8,))
+
+
+@pytest.mark.parametrize(
+    "member",
+    [lambda: MAF(2, 1), lambda: Laplace(torch.zeros(2), torch.ones(2)).to_event(1), zuko_flow],
+    ids=["maf", "plain", "zuko"],
+)
+def test_base_probabilities_of_other_kinds(member):
+    components = FlowList([member()])
+    x = components.sample(torch.zeros(2000).long())
+    with torch.no_grad():
+        values = checks.base_probabilities(components, 0, x)
+    for column in values.T:
+        assert stats.kstest(column.numpy(), "uniform").pvalue > 1e-3
+
+
+def test_energy_distance_by_hand():
+    a, b = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [3.0]])
+    torch.testing.assert_close(checks.energy_distance(a, b), torch.tensor(2 * 1.5 - 0.5 - 1.5))
+    torch.testing.assert_close(checks.energy_distance(a, a), torch.tensor(0.0))
+
+
+def test_nearest_distances_by_hand():
+    x = torch.tensor([[0.0], [1.0], [5.0]])
+    assert checks.nearest_distances(x).tolist() == [1.0, 1.0, 4.0]
+    assert checks.nearest_distances(x, torch.tensor([[2.0]])).tolist() == [2.0, 1.0, 3.0]
+
+
+def test_images_are_checked_by_pixels_and_nearest_neighbours():
+    model, guide = FlowMixture(MAF(64, 2, transforms=1)), SoftmaxEncoder(mlp(64, 2), 2)
+    drawn = checks.replicate(model, guide, size=20, draws=5)
+    rows = checks.predictive_check(drawn.x[0], drawn)
+    assert len(rows) == 4 * 64 + 1
+    assert checks.nearest_distances(drawn.x[0], drawn.x[1]).shape == (20,)
+
+
+def test_pictures():
+    model, guide = clouds()
+    drawn = checks.replicate(model, guide, size=60, draws=9)
+    rows = checks.predictive_check(drawn.x[0], drawn)
+    assert len(plots.predictive(rows).axes) == 12
+    assert len(plots.replications((drawn.x[0], drawn.z[0]), [(drawn.x[1], drawn.z[1])], 3).axes) == 2
+    assert len(plots.uniforms(*checks.uniforms(model, guide, drawn.x[0]), 3).axes) == 3
+
+
+def test_bad_input_is_named():
+    model, guide = clouds()
+    drawn = checks.replicate(model, guide, size=10, draws=3)
+    with pytest.raises(ValueError, match=r"replications: expected data sets of shape \(8, 2\), got \(10, 2\)"):
+        checks.predictive_check(torch.zeros(8, 2), drawn)
+    with pytest.raises(ValueError, match="x: "):
+        checks.predictive_check(torch.zeros(10, 3), drawn)
+    with pytest.raises(ValueError, match="draws: expected an integer of at least 1, got 0"):
+        checks.replicate(model, guide, size=10, draws=0)
+    full = FlowMixture(FlowList([MultivariateNormal(torch.zeros(2), torch.eye(2))]))
+    with pytest.raises(TypeError, match="components: expected a flow with a base that has a cdf, got Multivariate"):
+        checks.uniforms(full, SoftmaxEncoder(mlp(2, 1), 1), torch.zeros(4, 2))
