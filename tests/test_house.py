@@ -16,7 +16,7 @@ else:
 ROOT = Path(__file__).parent.parent
 # Each room may import those before it.
 ROOMS = ["_checks", "_files", "data", "metrics", "plots", "transforms", "components", "models", "guides", "inference"]
-ROOMS += ["checks", "reproduce", "cli"]
+ROOMS += ["checks", "testing", "reproduce", "cli"]
 ALONE = {"data", "metrics", "plots"}  # these know arrays and tensors, no model
 
 

@@ -1,0 +1,197 @@
+"""Contract tests to inherit: what any ``Components``, and any pair of model and guide, must do.
+
+    class TestMine(ComponentsContract):
+        def make(self):
+            return MyComponents(3)
+
+pytest collects the subclass and runs every law on it; ``make`` returns a new object each time.
+"""
+
+import copy
+import math
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.infer import Predictive, TraceEnum_ELBO
+from torch import Tensor
+
+from pyro_vmonf.components.base import Components
+from pyro_vmonf.guides.encoder import SoftmaxEncoder, mlp
+from pyro_vmonf.inference.fit import fit
+from pyro_vmonf.inference.reading import evaluating, read
+from pyro_vmonf.models.mixture import FlowMixture
+
+__all__ = ["ComponentsContract", "PairContract"]
+
+
+class ComponentsContract:
+    """Laws of p(x | z)."""
+
+    tolerance = 1e-5
+    """Of densities, absolute and relative."""
+
+    def make(self) -> Components:
+        """New components; to override."""
+        raise NotImplementedError
+
+    def points(self, components: Components, count: int = 40) -> Tensor:
+        """Points to evaluate at: the components' own samples, in equal parts, unless overridden."""
+        return components.sample(torch.arange(count) % components.n_components)
+
+    def test_declares_its_shape(self) -> None:
+        components = self.make()
+        assert components.n_components >= 1
+        assert components.component(0).event_shape == components.event_shape
+        assert components.component(0).batch_shape == ()
+
+    def test_the_table_is_each_component_alone(self) -> None:
+        components = self.make()
+        x = self.points(components)
+        with torch.no_grad(), evaluating(components):
+            each = [components.component(k).log_prob(x) for k in range(components.n_components)]
+            self.close(components.log_prob(x), torch.stack(each))
+
+    def test_batches_of_any_shape(self) -> None:
+        components = self.make()
+        x = self.points(components, 6)
+        with torch.no_grad(), evaluating(components):
+            table = components.log_prob(x)
+            assert table.shape == (components.n_components, 6)
+            self.close(components.log_prob(x[0]), table[:, 0])
+            self.close(components.log_prob(x.reshape(2, 3, *x.shape[1:])), table.reshape(-1, 2, 3))
+
+    def test_samples_come_from_the_component_asked_for(self) -> None:
+        components = self.make()
+        z = torch.arange(12).reshape(3, 4) % components.n_components
+        assert components.sample(z).shape == (3, 4, *components.event_shape)
+
+    def test_given_picks_from_the_table(self) -> None:
+        components = self.make()
+        x = self.points(components)
+        z = torch.arange(len(x)) % components.n_components
+        with torch.no_grad(), evaluating(components):
+            self.close(components.given(z).log_prob(x), components.log_prob(x)[z, torch.arange(len(x))])
+
+    def test_densities_integrate_to_one(self) -> None:
+        components = self.make()
+        if math.prod(components.event_shape) > 2:
+            return  # a grid would not fit
+        for k in range(components.n_components):
+            assert abs(self.integral(components, k) - 1) < 0.03, f"component {k}"
+
+    def test_gradients_are_finite_and_reach_every_parameter(self) -> None:
+        components = self.make()
+        components.log_prob(self.points(components)).sum().backward()
+        for name, parameter in components.named_parameters():
+            if parameter.requires_grad:
+                assert parameter.grad is not None, name
+                assert bool(torch.isfinite(parameter.grad).all()), name
+
+    def test_a_state_dict_brings_it_back(self) -> None:
+        components = self.make()
+        x = self.points(components)
+        other = copy.deepcopy(components)
+        with torch.no_grad():
+            for parameter in other.parameters():
+                parameter.add_(0.1)
+        other.load_state_dict(components.state_dict())
+        with torch.no_grad(), evaluating(components), evaluating(other):
+            self.close(other.log_prob(x), components.log_prob(x))
+
+    def test_it_trains(self) -> None:
+        components = self.make()
+        x, k = self.points(components, 64), components.n_components
+        if not any(p.requires_grad for p in components.parameters()):
+            return
+        model, guide = (
+            FlowMixture(components),
+            SoftmaxEncoder(torch.nn.Sequential(torch.nn.Flatten(), mlp(x[0].numel(), k)), k),
+        )
+        target = 1.5 * x + 0.5
+        before = float(read(model, guide, target).elbo.mean())
+        fit(model, guide, target, init=None, epochs=20, batch_size=32, learning_rate=1e-2, progress=False)
+        assert float(read(model, guide, target).elbo.mean()) > before
+
+    def close(self, found: Tensor, expected: Tensor) -> None:
+        """Asserts that two densities agree."""
+        torch.testing.assert_close(found, expected, atol=self.tolerance, rtol=self.tolerance, check_dtype=False)
+
+    def integral(self, components: Components, k: int, reach: float = 9.0, side: int = 500) -> float:
+        """∫ p(x | z = k) dx on a grid of ``side`` points a way, ``reach`` standard deviations about the mean."""
+        drawn = components.sample(torch.full((2000,), k)).flatten(1)
+        axes = [
+            torch.linspace(-reach, reach, side).to(drawn) * s + m
+            for m, s in zip(drawn.mean(0), drawn.std(0), strict=True)
+        ]
+        cell = math.prod(float(axis[1] - axis[0]) for axis in axes)
+        grid = torch.cartesian_prod(*axes).reshape(-1, *components.event_shape)
+        with torch.no_grad(), evaluating(components):
+            return cell * sum(float(components.log_prob(part)[k].exp().sum()) for part in grid.split(50_000))
+
+
+class PairContract:
+    """Laws of a model and its guide, ordinary Pyro programs with the signature ``(x, y=None, size=None)``."""
+
+    tolerance = 1e-6
+    """Of the loss, absolute per observation and relative."""
+
+    def make(self) -> tuple[FlowMixture, SoftmaxEncoder]:
+        """A new model and guide; to override."""
+        raise NotImplementedError
+
+    def points(self, model: FlowMixture, count: int = 30) -> Tensor:
+        """Points to evaluate at: samples of the components, in equal parts, unless overridden."""
+        return model.components.sample(torch.arange(count) % model.n_components)
+
+    def test_both_programs_draw_the_same_sites(self) -> None:
+        model, guide = self.make()
+        x = self.points(model)
+        drawn = [set(poutine.trace(part).get_trace(x).stochastic_nodes) for part in (model, guide)]
+        assert drawn[0] == drawn[1]
+        assert "z" in drawn[0]
+
+    def test_the_loss_is_the_exact_sum(self) -> None:
+        """Where π has a prior it is conditioned on, in both programs."""
+        model, guide = self.make()
+        x = self.points(model)
+        with evaluating(model), evaluating(guide):
+            programs: tuple[Any, Any] = (model, guide)
+            log_weights = guide.log_weights()
+            if log_weights is not None:
+                given = {"weights": log_weights.exp()}
+                programs = poutine.condition(model, given), poutine.block(guide, hide=["weights"])
+            loss = TraceEnum_ELBO(max_plate_nesting=1).differentiable_loss(*programs, x)
+            if log_weights is not None:
+                loss = loss + model.weights.distribution().log_prob(log_weights.exp())  # type: ignore[operator]
+            expected = read(model, guide, x).elbo.mean()
+        torch.testing.assert_close(-loss.detach() / len(x), expected, atol=self.tolerance, rtol=self.tolerance)
+
+    def test_the_evidence_bounds_the_elbo(self) -> None:
+        model, guide = self.make()
+        assert bool((read(model, guide, self.points(model)).inference_gap >= -self.tolerance).all())
+
+    def test_the_plate_scales_a_batch(self) -> None:
+        model, guide = self.make()
+        x = self.points(model)
+        with torch.no_grad(), evaluating(model), evaluating(guide):
+            trace = poutine.trace(model).get_trace(x, None, 10 * len(x))
+        assert trace.nodes["x"]["scale"] == 10
+
+    def test_labels_are_observed(self) -> None:
+        model, guide = self.make()
+        x = self.points(model)
+        y = model.labels.classes.cpu()[torch.arange(len(x)) % model.n_components]
+        y = torch.where(torch.arange(len(x)) % 2 == 0, y, -1)
+        loss = TraceEnum_ELBO(max_plate_nesting=1).differentiable_loss(model, guide, x, y)
+        assert bool(torch.isfinite(loss))
+
+    def test_predictive_samples(self) -> None:
+        model, _ = self.make()
+        drawn = Predictive(model, num_samples=3)(size=5)
+        assert drawn["x"].reshape(3, 5, *model.components.event_shape).isfinite().all()
+        assert 0 <= int(drawn["z"].min()) <= int(drawn["z"].max()) < model.n_components
+
+    def test_it_fits(self) -> None:
+        model, guide = self.make()
+        fit(model, guide, self.points(model, 60), init=None, epochs=2, batch_size=20, progress=False)

@@ -1,0 +1,100 @@
+"""The contracts that the library offers, kept by its own kinds and by a user's; and that they can fail."""
+
+import pytest
+import torch
+from pyro.distributions import Laplace, Normal, TransformedDistribution
+from pyro.distributions.transforms import affine_coupling
+
+from pyro_vmonf.components import MAF, FlowList, RealNVP
+from pyro_vmonf.components.base import Components
+from pyro_vmonf.guides import DirichletPosterior, SoftmaxEncoder, StickPosterior, mlp
+from pyro_vmonf.models import DirichletWeights, FlowMixture, Labels, StickBreakingWeights
+from pyro_vmonf.testing import ComponentsContract, PairContract
+
+pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadComponentWarning")
+
+
+class LaplaceClouds(Components):
+    """K Laplace distributions with learned places and scales: a user's own components."""
+
+    def __init__(self, features, n_components):
+        super().__init__()
+        self.n_components, self.event_shape = n_components, torch.Size([features])
+        self.place = torch.nn.Parameter(torch.randn(n_components, features))
+        self.log_scale = torch.nn.Parameter(torch.zeros(n_components, features))
+
+    def table(self, x):
+        return Laplace(self.place[:, None], self.log_scale.exp()[:, None]).to_event(1).log_prob(x)
+
+    def component(self, k):
+        return Laplace(self.place[k], self.log_scale[k].exp()).to_event(1)
+
+
+class TestUsersOwn(ComponentsContract):
+    def make(self):
+        return LaplaceClouds(2, 3)
+
+
+class TestRealNVP(ComponentsContract):
+    def make(self):
+        return RealNVP(2, 3, transforms=2)
+
+
+class TestMAF(ComponentsContract):
+    def make(self):
+        return MAF(3, 2, transforms=2, hidden_features=(8,))
+
+
+class TestFlowList(ComponentsContract):
+    def make(self):
+        base = Normal(torch.zeros(2), torch.ones(2)).to_event(1)
+        coupling = TransformedDistribution(base, [affine_coupling(2, [8])])
+        return FlowList([RealNVP(2, 2, transforms=2), coupling, Normal(torch.zeros(2), torch.ones(2)).to_event(1)])
+
+
+class TestPair(PairContract):
+    def make(self):
+        return FlowMixture(RealNVP(2, 3, transforms=2), "learned"), SoftmaxEncoder(mlp(2, 3), 3)
+
+
+class TestPairWithAUsersComponents(PairContract):
+    def make(self):
+        return FlowMixture(LaplaceClouds(2, 3), [0.5, 0.3, 0.2]), SoftmaxEncoder(mlp(2, 3), 3)
+
+
+class TestPairWithAPrior(PairContract):
+    def make(self):
+        guide = SoftmaxEncoder(mlp(2, 3), 3, weights=DirichletPosterior(3))
+        return FlowMixture(RealNVP(2, 3, transforms=2), DirichletWeights(2.0, 3)), guide
+
+
+class TestPairWithSticksAndClasses(PairContract):
+    def make(self):
+        labels = Labels([0, 1, 1], noise=0.1)
+        guide = SoftmaxEncoder(mlp(2, 3), 3, labels=labels, weights=StickPosterior(3))
+        return FlowMixture(RealNVP(2, 3, transforms=2), StickBreakingWeights(3), labels), guide
+
+
+class Wrong(LaplaceClouds):
+    def table(self, x):
+        return super().table(x) + 0.1
+
+
+class NoGradient(LaplaceClouds):
+    def table(self, x):
+        return super().table(x).detach().requires_grad_()
+
+
+@pytest.mark.parametrize(
+    ("kind", "law"),
+    [
+        (Wrong, "test_the_table_is_each_component_alone"),
+        (Wrong, "test_densities_integrate_to_one"),
+        (NoGradient, "test_gradients_are_finite_and_reach_every_parameter"),
+    ],
+)
+def test_the_contract_can_fail(kind, law):
+    contract = ComponentsContract()
+    contract.make = lambda: kind(2, 3)
+    with pytest.raises(AssertionError):
+        getattr(contract, law)()
