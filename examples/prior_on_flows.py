@@ -3,9 +3,9 @@
     θ ~ N(0, s²);  z ~ Cat(π);  x ~ p(x | z, θ)
 
 The prior is a site of its own, observed at the parameters, which stay parameters: SVI and fit then maximise
-ELBO + log p(θ), weighed right in mini-batches, for the plate carries the size of the data (thesis, section 3.5, footnote).
-Pyro's PyroSample would draw a parameter whenever it is read, and a flow is read when its site is scored, after the
-program has ended: it is for networks that a program calls, such as an encoder.
+ELBO + log p(θ) (thesis, section 3.5, footnote), weighed right in mini-batches, for the plate carries the size of the
+data. Pyro's PyroSample would draw a parameter whenever it is read, and a flow is read when its site is scored, after
+the program has ended: it is for networks that a program calls, such as an encoder.
 
 python examples/prior_on_flows.py [--points 25] [--epochs 150] [--seeds 2] [--smoke]
 """
