@@ -82,7 +82,7 @@ UMAP = ("spectral", "umap")
 def circles(labels, each):
     """Two circles of standard deviation .02, by one component a ring, or two, each an arc."""
     data = toy(two_circles, lambda x: (x.norm(dim=-1) < 0.6).long())
-    settings = RINGS | {"epochs": 300 if each == 1 else 200, "init_epochs": 20, "init": "spectral"}
+    settings = RINGS | {"epochs": 200, "init_epochs": 20, "init": "spectral"}
     build = plane(2, **CIRCLES) if each == 1 else arcs
     return Row(data, labels, build, settings, 2, vae=POINTS)
 
@@ -90,7 +90,7 @@ def circles(labels, each):
 def arcs():
     """Two components for each of two classes."""
     labels = Labels([0, 0, 1, 1])
-    components = RealNVP(2, 4, transforms=8, hidden_features=(8,), normalization="act")
+    components = RealNVP(2, 4, transforms=8, hidden_features=(32,), normalization="act")
     return FlowMixture(components, "learned", labels), SoftmaxEncoder(mlp(2, 4, (32, 32)), 4, labels=labels)
 
 
