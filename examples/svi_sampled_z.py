@@ -4,7 +4,7 @@ Two copies of one model and guide are trained, by TraceEnum_ELBO, which sums ove
 from the guide and weighs the encoder's score by the result (REINFORCE). Both gradients agree on average. On a fixed
 batch the first has no variance at all.
 
-python examples/svi_sampled_z.py [--steps 600] [--seed 0] [--out out/sampled_z] [--smoke]
+python examples/svi_sampled_z.py [--steps 1500] [--seed 0] [--out out/sampled_z] [--smoke]
 """
 
 import argparse
@@ -78,9 +78,9 @@ def main(args):
         print(f"{name}: ELBO {value[-1]:.3f}, noise {spread[0]:.2f} … {spread[-1]:.2f}, {milliseconds:.1f} ms a step")
         left.plot(step, value, marker="o", markersize=3, label=name)
         right.plot(step, spread, marker="o", markersize=3)
-    left.set(xlabel="step", ylabel="ELBO (exact), nats")
+    left.set(xlabel="step", ylabel="ELBO (exact), nats", ylim=(-4, -2.2))
     left.legend(fontsize=8)
-    right.set(xlabel="step", ylabel="noise of the encoder's gradient / its length")
+    right.set(xlabel="step", ylabel="gradient's noise / its length")
     right.set_yscale("symlog", linthresh=1e-1)
     args.out.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out / "sampled-z.png", dpi=150)
@@ -89,7 +89,7 @@ def main(args):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--repeats", type=int, default=50, help="gradients to measure the noise by")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/sampled_z"))
