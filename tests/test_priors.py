@@ -1,5 +1,8 @@
 """Priors on the weights: their densities, their posteriors, and what plain SVI makes of them."""
 
+import importlib.util
+from pathlib import Path
+
 import pyro
 import pyro.optim
 import pytest
@@ -219,3 +222,13 @@ def test_programs_that_do_not_fit_are_named(prior, posterior, settings, message)
     model, guide = FlowMixture(RealNVP(2, K), prior), SoftmaxEncoder(mlp(2, K), K, weights=posterior)
     with pytest.raises(ValueError, match=message):
         fit(model, guide, x, epochs=1, progress=False, **settings)
+
+
+def test_a_group_that_is_not_there_is_named():
+    path = Path(__file__).parent.parent / "examples" / "groups.py"
+    spec = importlib.util.spec_from_file_location("groups", path)
+    groups = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(groups)
+    model = groups.Model(RealNVP(2, 3))
+    with pytest.raises(ValueError, match="group: expected 0 to 3, got 0 to 4"):
+        model(torch.zeros(2, 2), torch.tensor([0, 4]), 2)
