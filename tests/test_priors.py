@@ -36,7 +36,7 @@ class Known(torch.nn.Module):
     def __init__(self, each=1):
         super().__init__()
         self.centres = torch.tensor([-4.0, 0.0, 4.0]).repeat_interleave(each)
-        self.offsets = torch.nn.Parameter(torch.zeros(len(self.centres)), requires_grad=each > 1)
+        self.offsets = torch.nn.Parameter(torch.zeros(len(self.centres))) if each > 1 else 0.0
 
     def forward(self, x):
         return self.offsets - 20 * (x - self.centres).abs()
