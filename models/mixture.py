@@ -71,9 +71,7 @@ class FlowMixture(PyroModule):
         with self.plate(x, size):
             z = pyro.sample("z", Categorical(logits=log_weights), infer={"enumerate": "parallel"})
             if y is not None and y.dim() == 1:
-                pyro.sample(
-                    "y", Categorical(logits=self.labels().to(log_weights)[z]).mask(known(y)), obs=y.clamp(min=0)
-                )
+                pyro.sample("y", Categorical(logits=self.labels()[z]).mask(known(y)), obs=y.clamp(min=0))
             value: Tensor = pyro.sample("x", self.components.given(z), obs=x)
         return value
 

@@ -13,36 +13,40 @@ from pyro_vmonf.models.mixture import FlowMixture
 __all__ = ["draw_plate"]
 
 
-def draw_plate(model: FlowMixture) -> Figure:
+def draw_plate(model: FlowMixture, *, labelled: bool = False) -> Figure:
     """Sites, dependencies and plates of ``model`` as Pyro's ``get_model_relations`` finds them; the observed are grey.
 
-    For graphviz users ``pyro.render_model(model, (x,))`` draws the same.
+    For graphviz users ``pyro.render_model(model, (x, y))`` draws the same.
+
+    Args:
+        model: the program.
+        labelled: whether to show it with labels.
     """
+    x = torch.zeros(2, *model.components.event_shape)
+    y = torch.zeros(2, dtype=torch.long) if labelled else None
     with pyro.get_param_store().scope():  # the user's store stays as it is
-        relations = get_model_relations(model, (torch.zeros(2, *model.components.event_shape),))
+        relations = get_model_relations(model, (x, y))
     sites: list[str] = [name for name in relations["sample_sample"] if name not in relations["plate_sample"]]
-    height = {name: -1.6 * i for i, name in enumerate(sites)}
-    figure = Figure(figsize=(2.6, 1.5 * len(sites) + 0.6), layout="constrained")
+    place = {name: (0.0, -1.6 * i) for i, name in enumerate(n for n in sites if n != "y")}
+    if labelled:
+        place["y"] = (-1.3, place["x"][1])
+    figure = Figure(figsize=(3.4 if labelled else 2.6, 1.5 * len(place) + 0.6 - 1.5 * labelled), layout="constrained")
     ax = figure.subplots()
-    for site in sites:
-        observed = site in relations["observed"]
-        ax.add_patch(Circle((0, height[site]), 0.45, facecolor="lightgrey" if observed else "white", edgecolor="black"))
-        ax.text(0, height[site], site, ha="center", va="center", fontsize=13, style="italic")
-    for site in sites:
+    for site, (across, up) in place.items():
+        colour = "lightgrey" if site in relations["observed"] else "white"
+        ax.add_patch(Circle((across, up), 0.45, facecolor=colour, edgecolor="black"))
+        ax.text(across, up, site, ha="center", va="center", fontsize=13 if len(site) == 1 else 9, style="italic")
         for parent in parents(relations, site):
-            ax.annotate(
-                "",
-                xy=(0, height[site] + 0.47),
-                xytext=(0, height[parent] - 0.47),
-                arrowprops={"arrowstyle": "-|>", "color": "black"},
-            )
+            arrow = {"arrowstyle": "-|>", "color": "black", "shrinkA": 21, "shrinkB": 21}
+            ax.annotate("", xy=(across, up), xytext=place[parent], arrowprops=arrow)
     for plate, members in relations["plate_sample"].items():
-        inside = [height[name] for name in members]
-        low, high = min(inside) - 1.0, max(inside) + 0.7
-        ax.add_patch(FancyBboxPatch((-1.0, low), 2.0, high - low, boxstyle="round,pad=0.05", fill=False))
-        ax.text(0.95, low + 0.08, f"{plate}: n = 1 … N", ha="right", va="bottom", fontsize=9)
-    ax.set_xlim(-1.4, 1.4)
-    ax.set_ylim(min(height.values()) - 1.3, max(height.values()) + 1.0)
+        inside = [place[name] for name in members]
+        left, right = min(x for x, _ in inside) - 1.0, max(x for x, _ in inside) + 1.0
+        low, high = min(y for _, y in inside) - 1.0, max(y for _, y in inside) + 0.7
+        ax.add_patch(FancyBboxPatch((left, low), right - left, high - low, boxstyle="round,pad=0.05", fill=False))
+        ax.text(right - 0.05, low + 0.08, f"{plate}: n = 1 … N", ha="right", va="bottom", fontsize=9)
+    ax.set_xlim(min(x for x, _ in place.values()) - 1.4, 1.4)
+    ax.set_ylim(min(y for _, y in place.values()) - 1.3, 1.0)
     ax.set_aspect("equal")
     ax.set_axis_off()
     return figure
