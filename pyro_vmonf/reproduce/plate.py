@@ -1,5 +1,6 @@
 """The plate diagram (thesis, fig. 4.1), drawn from the Pyro program itself."""
 
+import math
 from typing import Any
 
 import pyro
@@ -11,6 +12,8 @@ from pyro.infer.inspect import get_model_relations
 from pyro_vmonf.models.mixture import FlowMixture
 
 __all__ = ["draw_plate"]
+
+Point = tuple[float, float]
 
 
 def draw_plate(model: FlowMixture, *, labelled: bool = False) -> Figure:
@@ -37,8 +40,8 @@ def draw_plate(model: FlowMixture, *, labelled: bool = False) -> Figure:
         ax.add_patch(Circle((across, up), 0.45, facecolor=colour, edgecolor="black"))
         ax.text(across, up, site, ha="center", va="center", fontsize=13 if len(site) == 1 else 9, style="italic")
         for parent in parents(relations, site):
-            arrow = {"arrowstyle": "-|>", "color": "black", "shrinkA": 21, "shrinkB": 21}
-            ax.annotate("", xy=(across, up), xytext=place[parent], arrowprops=arrow)
+            start, end = between(place[parent], (across, up))
+            ax.annotate("", xy=end, xytext=start, arrowprops={"arrowstyle": "-|>", "color": "black"})
     for plate, members in relations["plate_sample"].items():
         inside = [place[name] for name in members]
         left, right = min(x for x, _ in inside) - 1.0, max(x for x, _ in inside) + 1.0
@@ -50,6 +53,13 @@ def draw_plate(model: FlowMixture, *, labelled: bool = False) -> Figure:
     ax.set_aspect("equal")
     ax.set_axis_off()
     return figure
+
+
+def between(start: Point, end: Point, radius: float = 0.47) -> tuple[Point, Point]:
+    """The ends of a line between two circles."""
+    length = math.dist(start, end)
+    across, up = (radius * (e - s) / length for s, e in zip(start, end, strict=True))
+    return (start[0] + across, start[1] + up), (end[0] - across, end[1] - up)
 
 
 def parents(relations: dict[str, Any], site: str) -> list[str]:
