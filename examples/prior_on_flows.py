@@ -26,8 +26,8 @@ from pyro_vmonf.models import FlowMixture
 class MixtureWithPrior(FlowMixture):
     """A FlowMixture whose components' parameters have independent Normal priors."""
 
-    def __init__(self, components, weights="uniform", scale=1.0):
-        super().__init__(components, weights)
+    def __init__(self, components, weights="uniform", labels=None, *, scale=1.0):
+        super().__init__(components, weights, labels)
         self.scale = scale
 
     def forward(self, x=None, y=None, size=None):
@@ -43,7 +43,7 @@ def main(args):
         for seed in range(1 if args.smoke else args.seeds):
             torch.manual_seed(seed)
             (x, _), (x_test, _) = pinwheel(args.points, seed=seed), pinwheel(512, seed=10_000 + seed)
-            model = MixtureWithPrior(RealNVP(2, 5, hidden_features=(32,)), "learned", scale)
+            model = MixtureWithPrior(RealNVP(2, 5, hidden_features=(32,)), "learned", scale=scale)
             guide = SoftmaxEncoder(mlp(2, 5, (32,)), 5)
             epochs = 2 if args.smoke else args.epochs
             fit(model, guide, x, init="gmm", epochs=epochs, batch_size=32, seed=seed, progress=False)

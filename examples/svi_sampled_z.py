@@ -35,28 +35,29 @@ def gradient(loss, parameters):
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
 
 
-def noise(estimate, guide, repeats):
-    """The root of the summed variance of the encoder's gradient on one batch, for the length of its mean."""
-    gradients = torch.stack([gradient(estimate(), list(guide.parameters())) for _ in range(repeats)])
-    return float(gradients.var(0).sum().sqrt() / gradients.mean(0).norm())
+def noise(elbo, programs, pair, x, repeats):
+    """The root of the summed variance of the encoder's gradient on one batch, for the length of the exact gradient."""
+    parameters = list(pair[1].parameters())
+    drawn = [gradient(elbo.differentiable_loss(*programs, x), parameters) for _ in range(repeats)]
+    exact = gradient(TraceEnum_ELBO(max_plate_nesting=1).differentiable_loss(*pair, x), parameters)
+    return float(torch.stack(drawn).var(0).sum().sqrt() / exact.norm())
 
 
-def train(model, guide, elbo, programs, x, args, steps):
+def train(pair, elbo, programs, x, args, steps):
     """Adam; rows of (step, exact ELBO, noise), and milliseconds a step."""
-    optimizer = torch.optim.Adam([*model.parameters(), *guide.parameters()], 3e-3)
+    optimizer = torch.optim.Adam([*pair[0].parameters(), *pair[1].parameters()], 3e-3)
     rows, seconds = [], 0.0
-    for step in range(steps):
+    for step in range(steps + 1):
         batch = x[torch.randperm(len(x))[:256]]
-        if step % (steps // 6) == 0:
-            estimate = lambda batch=batch: elbo.differentiable_loss(*programs, batch) / len(batch)  # noqa: E731
-            rows.append((step, float(read(model, guide, x).elbo.mean()), noise(estimate, guide, args.repeats)))
+        if step % max(1, steps // 6) == 0 or step == steps:
+            value = float(read(*pair, x).elbo.mean())
+            rows.append((step, value, noise(elbo, programs, pair, batch, args.repeats)))
         began = time.perf_counter()
         optimizer.zero_grad()
         (elbo.differentiable_loss(*programs, batch) / len(batch)).backward()
         optimizer.step()
         seconds += time.perf_counter() - began
-    rows.append((steps, float(read(model, guide, x).elbo.mean()), rows[-1][2]))
-    return rows, 1000 * seconds / steps
+    return rows, 1000 * seconds / (steps + 1)
 
 
 def main(args):
@@ -73,7 +74,7 @@ def main(args):
         ("sampled z (Trace_ELBO)", Trace_ELBO(max_plate_nesting=1), sampled),
     ):
         pair = copy.deepcopy(model), copy.deepcopy(guide)
-        rows, milliseconds = train(*pair, elbo, [wrap(part) for part in pair], x, args, steps)
+        rows, milliseconds = train(pair, elbo, [wrap(part) for part in pair], x, args, steps)
         step, value, spread = zip(*rows, strict=True)
         print(f"{name}: ELBO {value[-1]:.3f}, noise {spread[0]:.2f} … {spread[-1]:.2f}, {milliseconds:.1f} ms a step")
         left.plot(step, value, marker="o", markersize=3, label=name)

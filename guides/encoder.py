@@ -64,8 +64,18 @@ class SoftmaxEncoder(PyroModule):
         self.network = network
         self.n_components = check_count("n_components", n_components)
         self.labels = as_labels(labels, self.n_components)
-        self.weights = weights
+        self.weights = None if weights is None else self.checked_weights(weights)
         self.register_buffer("temperature", torch.tensor(check_positive("temperature", temperature)))
+
+    def checked_weights(self, weights: object) -> nn.Module:
+        """``weights``, if they are a posterior of K weights."""
+        if not isinstance(weights, nn.Module) or not hasattr(weights, "log_mean"):
+            raise TypeError(f"weights: expected a posterior such as DirichletPosterior(K), got {weights!r}")
+        with torch.no_grad():
+            shape = tuple(log_mean(weights).shape)
+        if shape != (self.n_components,):
+            raise ValueError(f"weights: expected a posterior of {self.n_components} weights, got one of shape {shape}")
+        return weights
 
     def forward(self, x: Tensor, y: Tensor | None = None, size: int | None = None) -> Tensor:
         """The program: samples z for a batch x, with the arguments of the model's (see ``FlowMixture``); before it π,

@@ -64,7 +64,7 @@ class DirichletPosterior(WeightsPrior):
 
     @torch.no_grad()
     def initialize(self, counts: Tensor) -> None:
-        """Sets c to ``counts`` ``(K,)`` + 0.1: the posterior of points whose components are known."""
+        """Sets c to ``counts`` ``(K,)`` + 0.1: about the posterior of so many points, if their components are known."""
         self.log_concentration.copy_((counts + 0.1).log())
 
 

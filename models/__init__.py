@@ -5,7 +5,7 @@ if __name__ != "pyro_vmonf.models":
 
 from pyro_vmonf.models.labels import Labels
 from pyro_vmonf.models.mixture import FlowMixture
-from pyro_vmonf.models.priors import DirichletWeights, SparseWeights, StickBreakingWeights
+from pyro_vmonf.models.priors import DirichletWeights, SparseWeights, StickBreakingWeights, WeightsPrior
 from pyro_vmonf.models.weights import FixedWeights, LearnedWeights, UniformWeights
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "SparseWeights",
     "StickBreakingWeights",
     "UniformWeights",
+    "WeightsPrior",
 ]

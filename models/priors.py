@@ -30,6 +30,11 @@ class WeightsPrior(nn.Module):
         """E[π] ``(K,)``."""
         raise NotImplementedError
 
+    @property
+    def has_mode(self) -> bool:
+        """Whether the density is bounded, so that a point can be the guide."""
+        return True
+
     def forward(self) -> Tensor:
         """The program: draws π and returns log π ``(*particles, K)``."""
         return log_floored(pyro.sample("weights", self.distribution()))
@@ -59,6 +64,8 @@ class DirichletWeights(WeightsPrior):
 
     def __init__(self, concentration: float | Tensor | Sequence[float], n_components: int | None = None) -> None:
         super().__init__()
+        if isinstance(concentration, Tensor) and not concentration.dim():
+            concentration = float(concentration)
         if isinstance(concentration, Real):
             if n_components is None:
                 raise ValueError(f"n_components: expected K beside one concentration, {concentration!r}, got None")
@@ -75,6 +82,10 @@ class DirichletWeights(WeightsPrior):
 
     def mean(self) -> Tensor:
         return self.concentration / self.concentration.sum()
+
+    @property
+    def has_mode(self) -> bool:
+        return bool((self.concentration >= 1).all())
 
     def extra_repr(self) -> str:
         return f"concentration={[round(float(a), 6) for a in self.concentration]}"
@@ -111,9 +122,10 @@ class StickBreaking(Transform):
         return torch.cat([v * before, left[..., -1:]], -1)
 
     def _inverse(self, weights: Tensor) -> Tensor:
-        # What is left is summed from the end, where the small numbers are.
+        # What is left is summed from the end, where the small numbers are; where nothing is left v could be anything.
         left = weights.flip(-1).cumsum(-1).flip(-1)
-        return weights[..., :-1] / left[..., :-1]
+        info = torch.finfo(weights.dtype)
+        return (weights[..., :-1] / left[..., :-1].clamp(min=info.tiny)).clamp(info.tiny, 1 - info.eps)
 
     def log_abs_det_jacobian(self, v: Tensor, weights: Tensor) -> Tensor:
         left = weights.flip(-1).cumsum(-1).flip(-1)
@@ -153,6 +165,10 @@ class StickBreakingWeights(WeightsPrior):
     def mean(self) -> Tensor:
         expected: Tensor = StickBreaking()((1 / (1 + self.alpha)).expand(self.n_components - 1))
         return expected
+
+    @property
+    def has_mode(self) -> bool:
+        return float(self.alpha) >= 1
 
     def extra_repr(self) -> str:
         return f"n_components={self.n_components}, concentration={float(self.alpha)}"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_vmonf._checks import check_count
@@ -74,6 +75,11 @@ def as_weights(weights: "str | Tensor | Sequence[float] | nn.Module", n_componen
     """``"uniform"``, ``"learned"``, K numbers, or a module that returns log π, as such a module."""
     if isinstance(weights, nn.Module):
         with torch.no_grad():
+            sites = poutine.trace(weights).get_trace().stochastic_nodes
+            if sites and not hasattr(weights, "log_mean"):
+                raise TypeError(
+                    f"weights: expected a WeightsPrior, as the module draws {sites}, got {type(weights).__name__}"
+                )
             shape = tuple(log_mean(weights).shape)
         if shape != (n_components,):
             raise ValueError(f"weights: expected a module that returns shape ({n_components},), got {shape}")

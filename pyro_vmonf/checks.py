@@ -4,16 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pyro
 import torch
 from pyro.infer import Predictive
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from pyro_vmonf._checks import check_count, check_events
+from pyro_vmonf._checks import check_count, check_events, check_finite, check_fraction, check_positive
 from pyro_vmonf.components.base import Components
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.inference.reading import check_points, evaluating, read
 from pyro_vmonf.models.mixture import FlowMixture
+from pyro_vmonf.models.priors import WeightsPrior
 
 __all__ = [
     "ComponentShares",
@@ -38,7 +40,7 @@ class Replications:
     """Data sets drawn from the posterior predictive distribution.
 
     Attributes:
-        x: ``(draws, size, *event)``.
+        x: ``(draws, size, *event)``, on the CPU.
         z: the component of each point, ``(draws, size)``.
     """
 
@@ -59,17 +61,32 @@ def replicate(
         size: points in a data set; as many as the data have, if statistics depend on it.
         draws: data sets.
         seed: of the draws; the global random state is left as it was.
+
+    Raises:
+        TypeError: if model is no ``FlowMixture``.
+        ValueError: if the weights have a prior and there is no guide with their posterior (``Predictive(model)`` draws
+            from the prior), or a number is below 1.
     """
     counts = check_count("size", size), check_count("draws", draws)
-    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad(), evaluating(model):
+    if not isinstance(model, FlowMixture):
+        raise TypeError(f"model: expected a FlowMixture, got {type(model).__name__}")
+    weights = None if guide is None else guide.weights
+    if weights is None and isinstance(model.weights, WeightsPrior):
+        raise ValueError("guide: expected one with a posterior of the weights, as they have a prior, got none")
+    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad(), evaluating(model), scope():
         torch.manual_seed(seed)
-        weights = None if guide is None else guide.weights
         posterior: dict[str, Tensor] = {}
         if weights is not None:
             posterior = {"weights": Predictive(weights, num_samples=counts[1])()["weights"]}
         drawn = Predictive(model, posterior or None, num_samples=counts[1])(size=counts[0])
     shape = model.components.event_shape
-    return Replications(drawn["x"].reshape(counts[1], counts[0], *shape), drawn["z"].reshape(counts[1], counts[0]))
+    x, z = drawn["x"].reshape(counts[1], counts[0], *shape), drawn["z"].reshape(counts[1], counts[0])
+    return Replications(x.cpu(), z.cpu())
+
+
+def scope() -> Any:
+    """A parameter store for what is inside: the user's own stays as it is."""
+    return pyro.get_param_store().scope()
 
 
 def predictive_check(
@@ -93,17 +110,21 @@ def predictive_check(
         a row for each number: ``statistic``, ``observed``, ``replicated`` (the values, a list), and ``p``.
 
     Raises:
-        ValueError: if the replicated data sets have another shape than x.
+        TypeError: if these are no ``Replications``.
+        ValueError: if the replicated data sets have another shape than x, or x or a statistic is not finite.
     """
-    check_events("x", x, replications.x.shape[2:])
+    if not isinstance(replications, Replications):
+        raise TypeError(f"replications: expected those of replicate, got {type(replications).__name__}")
+    check_finite("x", check_events("x", x, replications.x.shape[2:]))
     if x.shape != replications.x.shape[1:]:
         given = tuple(replications.x.shape[1:])
         raise ValueError(f"replications: expected data sets of shape {tuple(x.shape)}, got {given}")
     x = x.to(replications.x)
     rows = []
     for name, statistic in (standard_statistics() if statistics is None else statistics).items():
-        observed = statistic(x).reshape(-1)
-        replicated = torch.stack([statistic(one).reshape(-1) for one in replications.x])
+        values = [torch.as_tensor(statistic(one)).reshape(-1) for one in (x, *replications.x)]
+        check_finite(f"statistics[{name!r}]", torch.stack(values))
+        observed, replicated = values[0], torch.stack(values[1:])
         for i, value in enumerate(observed):
             title = f"{name}[{i}]" if len(observed) > 1 else name
             rows.append({"statistic": title, **compared(value, replicated[:, i])})
@@ -120,8 +141,8 @@ def compared(observed: Tensor, replicated: Tensor) -> dict[str, Any]:
 def standard_statistics() -> dict[str, Statistic]:
     """Statistics that suit most data: name → function of ``(N, *event)``."""
     return {
-        "mean": lambda x: x.flatten(1).mean(0),
-        "standard deviation": lambda x: x.flatten(1).std(0),
+        "mean": lambda x: flat(x).mean(0),
+        "standard deviation": lambda x: flat(x).std(0),
         "quantile .05": quantiles(0.05),
         "quantile .95": quantiles(0.95),
         "nearest-neighbour distance": lambda x: nearest_distances(x).mean(),
@@ -129,24 +150,38 @@ def standard_statistics() -> dict[str, Statistic]:
 
 
 def quantiles(share: float) -> Statistic:
-    """The quantile of each coordinate, as a statistic."""
-    return lambda x: x.flatten(1).quantile(share, 0)
+    """The quantile of each coordinate, as a statistic; ``share`` is above 0 and at most 1."""
+    share = check_fraction("share", share)
+    return lambda x: flat(x).quantile(share, 0)
+
+
+def flat(x: Tensor) -> Tensor:
+    """Points ``(N, *event)`` as vectors ``(N, D)``."""
+    return x.reshape(len(x), -1)
 
 
 def nearest_distances(x: Tensor, others: Tensor | None = None) -> Tensor:
     """Euclidean distance of each x ``(N, *event)`` to the nearest of ``others``, or of the other x: ``(N,)``."""
-    points = x.flatten(1).cpu().numpy()
+    points = flat(x).cpu().numpy()
+    if len(points) < 1 + (others is None):
+        raise ValueError(f"x: expected at least {1 + (others is None)} points, got {len(points)}")
     if others is None:
         found = NearestNeighbors(n_neighbors=2).fit(points).kneighbors(points)[0][:, 1]
     else:
-        found = NearestNeighbors(n_neighbors=1).fit(others.flatten(1).cpu().numpy()).kneighbors(points)[0][:, 0]
+        found = NearestNeighbors(n_neighbors=1).fit(flat(others).cpu().numpy()).kneighbors(points)[0][:, 0]
     return torch.as_tensor(found).to(x)
 
 
 def energy_distance(x: Tensor, others: Tensor) -> Tensor:
     """2 E|X − Y| − E|X − X′| − E|Y − Y′| ≥ 0, 0 where both have one distribution: Székely and Rizzo, 2013."""
-    a, b = x.flatten(1), others.flatten(1)
-    return 2 * torch.cdist(a, b).mean() - torch.cdist(a, a).mean() - torch.cdist(b, b).mean()
+    a, b = flat(x), flat(others)
+    across, *within = (mean_distance(*pair) for pair in ((a, b), (a, a), (b, b)))
+    return (2 * across - sum(within)).clamp(min=0)
+
+
+def mean_distance(a: Tensor, b: Tensor) -> Tensor:
+    """The mean Euclidean distance, without the cancellation that a product of matrices has."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").mean()
 
 
 class EnergyDistance:
@@ -173,10 +208,10 @@ class RadialProfile:
     """
 
     def __init__(self, centre: Tensor, reach: float, bins: int = 10) -> None:
-        self.centre, self.reach, self.bins = centre, reach, check_count("bins", bins)
+        self.centre, self.reach, self.bins = centre, check_positive("reach", reach), check_count("bins", bins)
 
     def __call__(self, x: Tensor) -> Tensor:
-        radius = (x - self.centre.to(x)).flatten(1).norm(dim=-1)
+        radius = flat(x - self.centre.to(x)).norm(dim=-1)
         return torch.histc(radius, self.bins, 0.0, self.reach) / len(x)
 
 
@@ -220,7 +255,7 @@ def uniforms(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, *, seed: int 
     with torch.no_grad(), evaluating(model):
         for k in z.unique().tolist():
             rows = (z == k).nonzero().squeeze(-1).to(x.device)
-            found[rows] = base_probabilities(model.components, k, x[rows]).flatten(1)
+            found[rows] = flat(base_probabilities(model.components, k, x[rows]))
     return found.cpu(), z
 
 

@@ -184,8 +184,8 @@ def predictive(rows: Sequence[dict[str, Any]], columns: int = 4) -> Figure:
         rows: of ``checks.predictive_check``.
         columns: of the grid.
     """
-    columns = min(columns, len(rows))
-    down = -(-len(rows) // columns)
+    columns = max(1, min(columns, len(rows)))
+    down = max(1, -(-len(rows) // columns))
     figure = Figure(figsize=(2.5 * columns, 2.0 * down), layout="constrained")
     axes = figure.subplots(down, columns, squeeze=False).flatten()
     for ax in axes[len(rows) :]:
@@ -207,6 +207,8 @@ def replications(data: tuple[Tensor, Tensor], drawn: Sequence[tuple[Tensor, Tens
         drawn: the same of each replicated data set.
         n_components: K.
     """
+    if data[0].dim() != 2 or data[0].shape[1] != 2:
+        raise ValueError(f"data: expected points of shape (N, 2), got {tuple(data[0].shape)}")
     panels = [("data", *data), *((f"replicated {i + 1}", *one) for i, one in enumerate(drawn))]
     figure = Figure(figsize=(3.2 * len(panels), 3.3), layout="constrained")
     palette = colours(n_components)

@@ -143,6 +143,22 @@ def test_bad_input_is_named():
         checks.predictive_check(torch.zeros(10, 3), drawn)
     with pytest.raises(ValueError, match="draws: expected an integer of at least 1, got 0"):
         checks.replicate(model, guide, size=10, draws=0)
+    with pytest.raises(TypeError, match="replications: expected those of replicate, got Tensor"):
+        checks.predictive_check(drawn.x[0], drawn.x)
+    with pytest.raises(TypeError, match="model: expected a FlowMixture, got Linear"):
+        checks.replicate(torch.nn.Linear(1, 1), size=3)
+    with pytest.raises(ValueError, match="guide: expected one with a posterior of the weights"):
+        checks.replicate(FlowMixture(model.components, DirichletWeights(1.0, 3)), size=3)
+    with pytest.raises(ValueError, match=r"statistics\['odd'\]: "):
+        checks.predictive_check(drawn.x[0], drawn, {"odd": lambda x: float("nan")})
+    with pytest.raises(ValueError, match="x: "):
+        checks.predictive_check(drawn.x[0] * float("nan"), drawn)
+    with pytest.raises(ValueError, match="reach: expected a finite number above 0"):
+        checks.RadialProfile(torch.zeros(2), 0.0)
+    with pytest.raises(ValueError, match="share: expected a number above 0"):
+        checks.quantiles(2.0)
+    with pytest.raises(ValueError, match="x: expected at least 2 points, got 1"):
+        checks.nearest_distances(torch.zeros(1, 2))
     full = FlowMixture(FlowList([MultivariateNormal(torch.zeros(2), torch.eye(2))]))
     with pytest.raises(TypeError, match="components: expected a flow with a base that has a cdf, got Multivariate"):
         checks.uniforms(full, SoftmaxEncoder(mlp(2, 1), 1), torch.zeros(4, 2))

@@ -85,16 +85,60 @@ class NoGradient(LaplaceClouds):
         return super().table(x).detach().requires_grad_()
 
 
+class AnyComponent(LaplaceClouds):
+    def sample(self, z):
+        return super().sample(torch.zeros_like(z))
+
+
+class Forgetful(LaplaceClouds):
+    def __init__(self, features, n_components):
+        super().__init__(features, n_components)
+        self.moved = torch.randn(features)
+
+    def table(self, x):
+        return super().table(x - self.moved)
+
+    def component(self, k):
+        return Laplace(self.place[k] + self.moved, self.log_scale[k].exp()).to_event(1)
+
+
+class NoLabels(FlowMixture):
+    def forward(self, x=None, y=None, size=None):
+        return super().forward(x, None, size)
+
+
+class NoSize(SoftmaxEncoder):
+    def forward(self, x, y=None, size=None):
+        return super().forward(x, y, None)
+
+
 @pytest.mark.parametrize(
     ("kind", "law"),
     [
         (Wrong, "test_the_table_is_each_component_alone"),
         (Wrong, "test_densities_integrate_to_one"),
         (NoGradient, "test_gradients_are_finite_and_reach_every_parameter"),
+        (AnyComponent, "test_samples_come_from_the_component_asked_for"),
+        (Forgetful, "test_a_state_dict_brings_it_back"),
     ],
 )
 def test_the_contract_can_fail(kind, law):
     contract = ComponentsContract()
     contract.make = lambda: kind(2, 3)
+    with pytest.raises(AssertionError):
+        getattr(contract, law)()
+
+
+@pytest.mark.parametrize(
+    ("model", "guide", "law"),
+    [
+        (NoLabels, SoftmaxEncoder, "test_labels_are_observed"),
+        (FlowMixture, NoSize, "test_the_plate_scales_a_batch"),
+    ],
+)
+def test_the_contract_of_pairs_can_fail(model, guide, law):
+    labels = Labels([0, 0, 1], noise=0.2)
+    contract = PairContract()
+    contract.make = lambda: (model(LaplaceClouds(2, 3), labels=labels), guide(mlp(2, 3), 3, labels=labels))
     with pytest.raises(AssertionError):
         getattr(contract, law)()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from pyro.infer import SVI, TraceEnum_ELBO
 from pyro.optim import Adam
+from sklearn.cluster import AgglomerativeClustering
 
 from pyro_vmonf import plots
 from pyro_vmonf.components import RealNVP
@@ -197,6 +198,14 @@ def test_a_start_finds_the_classes_before_their_components():
     assert torch.equal(Labels([0, 1, 1, 0]).classes[found.argmax(-1)], y)
     assert bool((found.sum(0) > 40).all())
     assert with_labels(Start("random"), x, seen, Labels([0, 0, 1, 1])) is None
+
+
+def test_a_start_with_a_number_of_clusters_of_its_own_keeps_it():
+    x, wings = pinwheel(40, wings=4)
+    seen = torch.where(torch.arange(160) % 8 == 0, wings % 2, -1)
+    found = with_labels(Start(AgglomerativeClustering(4)), x, seen, Labels([0, 0, 1, 1]))
+    assert found.shape == (160, 4)
+    assert float((Labels([0, 0, 1, 1]).classes[found.argmax(-1)] == wings % 2).double().mean()) > 0.95
 
 
 def test_two_arcs_a_ring_are_learned_from_four_labels():

@@ -12,6 +12,7 @@ from pyro.distributions import Beta, Dirichlet, Normal, TransformedDistribution
 from pyro.infer import SVI, Predictive, TraceEnum_ELBO
 from torch.distributions import constraints
 
+from pyro_vmonf import checks
 from pyro_vmonf.components import FlowList, RealNVP
 from pyro_vmonf.data import pinwheel
 from pyro_vmonf.guides import DirichletPosterior, PointWeights, SoftmaxEncoder, StickPosterior, mlp
@@ -36,7 +37,7 @@ class Known(torch.nn.Module):
     def __init__(self, each=1):
         super().__init__()
         self.centres = torch.tensor([-4.0, 0.0, 4.0]).repeat_interleave(each)
-        self.offsets = torch.nn.Parameter(torch.zeros(len(self.centres))) if each > 1 else 0.0
+        self.offsets = torch.nn.Parameter(torch.zeros(len(self.centres)))
 
     def forward(self, x):
         return self.offsets - 20 * (x - self.centres).abs()
@@ -160,6 +161,39 @@ def test_surplus_components_lose_their_weight_under_a_sparse_prior(prior, alive)
     assert int((shares > 0.01).sum()) == alive
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"labelled_share": 0.5}, {"interleave": True}, {"encoder_delay": 150}],
+    ids=["plain", "share", "interleave", "delay"],
+)
+def test_labels_do_not_change_how_much_the_prior_weighs(settings):
+    """The posterior counts each of N points once, whatever passes are made of."""
+    x, components = apart([100, 60, 40])
+    y = torch.where(torch.arange(200) < 20, (x[:, 0] / 4).round().long() + 1, -1)
+    model = FlowMixture(components, DirichletWeights(1.0, K))
+    guide = SoftmaxEncoder(Known(), K, weights=DirichletPosterior(K, 200 / 3))
+    fit(model, guide, x, y, init=None, epochs=150, batch_size=50, learning_rate=2e-2, progress=False, **settings)
+    assert float(guide.weights.concentration.sum().detach()) == pytest.approx(203, rel=0.15)
+    if set(settings) <= {"encoder_delay"}:
+        torch.testing.assert_close(guide.weights.mean(), torch.tensor([101.0, 61.0, 41.0]) / 203, atol=0.03, rtol=0)
+
+
+def test_a_fit_leaves_the_parameter_store_to_the_next_script():
+    x, components = apart([20, 20, 20])
+    for prior, posterior in (("learned", None), (DirichletWeights(1.0, K), DirichletPosterior(K))):
+        model, guide = FlowMixture(components, prior), SoftmaxEncoder(mlp(1, K), K, weights=posterior)
+        fit(model, guide, x, init=None, epochs=1, progress=False)
+        checks.replicate(model, guide, size=5, draws=2)
+        assert not pyro.get_param_store().keys()
+
+
+def test_sticks_invert_in_single_precision_too():
+    prior = StickBreakingWeights(20, 0.1).float()
+    weights = prior.distribution().sample((500,))
+    assert weights.dtype == torch.float32
+    assert bool(torch.isfinite(prior.distribution().log_prob(weights)).all())
+
+
 def test_predictive_draws_the_weights_from_their_posterior():
     x, components = apart([30, 20, 10])
     model = FlowMixture(components, DirichletWeights(1.0, K))
@@ -200,6 +234,7 @@ def test_device(device):
         (lambda: FlowMixture(RealNVP(2, 3), DirichletWeights([1.0, 1.0])), r"weights: .* shape \(3,\), got \(2,\)"),
         (lambda: StickBreakingWeights(1), "n_components: expected an integer of at least 2, got 1"),
         (lambda: StickBreakingWeights(3, 0.0), "concentration: expected a finite number above 0, got 0.0"),
+        (lambda: SoftmaxEncoder(mlp(2, 3), 3, weights=DirichletPosterior(4)), "weights: expected a posterior of 3"),
         (lambda: DirichletPosterior(3, 0.0), "initial: expected a finite number above 0, got 0.0"),
     ],
 )
@@ -208,12 +243,31 @@ def test_bad_priors_are_named(make, message):
         make()
 
 
+class Drawn(torch.nn.Module):
+    def forward(self):
+        return pyro.sample("weights", Dirichlet(torch.ones(K))).log()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: FlowMixture(RealNVP(2, 3), Drawn()),
+        lambda: SoftmaxEncoder(mlp(2, 3), 3, weights="dirichlet"),
+        lambda: SoftmaxEncoder(mlp(2, 3), 3, weights=DirichletPosterior),
+    ],
+)
+def test_other_things_than_priors_and_posteriors_are_named(make):
+    with pytest.raises(TypeError, match="weights: expected a"):
+        make()
+
+
 @pytest.mark.parametrize(
     ("prior", "posterior", "settings", "message"),
     [
         (DirichletWeights(1.0, K), None, {}, r"guide: expected .* it has no \['weights'\]"),
         ("learned", DirichletPosterior(K), {}, r"guide: expected .* it has \['weights'\] too"),
-        (SparseWeights(K), PointWeights(K), {}, "guide: expected a DirichletPosterior, .* no mode"),
+        (SparseWeights(K), PointWeights(K), {}, "guide: expected a distribution of π, .* no mode"),
+        (StickBreakingWeights(K, 0.5), PointWeights(K), {}, "guide: expected a distribution of π, .* no mode"),
         (DirichletWeights(1.0, K), DirichletPosterior(K), {"posterior": "exact"}, "posterior: expected 'encoder'"),
     ],
 )

@@ -111,6 +111,7 @@ def test_parameters_that_do_nothing_are_not_counted():
     assert effective_parameters(model, x) <= sum(p.numel() for p in model.parameters()) - 3 * 6
 
 
+@pytest.mark.filterwarnings("ignore:most. 3 components")
 def test_a_search_goes_on_from_its_checkpoints(tmp_path):
     x, _ = pinwheel(60, wings=3)
     settings = {"epochs": 4, "init_epochs": 3, "progress": False, "checkpoint": tmp_path / "search.pt"}
@@ -121,3 +122,20 @@ def test_a_search_goes_on_from_its_checkpoints(tmp_path):
     assert keep[0] == keep[1]
     with pytest.raises(ValueError, match="y: expected no labels"):
         select_components(build, x, most=3, y=torch.zeros(180).long())
+
+
+def test_components_without_points_do_not_stop_a_search():
+    x, _ = pinwheel(60, wings=3)
+    shares = torch.zeros(180, 5)
+    shares[torch.arange(180), torch.arange(180) % 3] = 1
+    merged = merge(merge(shares)) + 1e-6
+    assert merged.shape == (180, 3)
+    settings = {"epochs": 2, "init_epochs": 1, "progress": False}
+    found = select_components(build, x, most=5, init=lambda features: shares[: len(features)] + 1e-30, **settings)
+    assert len(found.rows) == 5
+
+
+def test_a_search_that_merges_nothing_says_so():
+    x, _ = pinwheel(60, wings=2)
+    with pytest.warns(UserWarning, match="most: 2 components share so little"):
+        select_components(build, x, most=2, init="gmm", epochs=2, init_epochs=20, progress=False, checkpoint=None)

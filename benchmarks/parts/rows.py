@@ -87,7 +87,7 @@ CLOUDS = {"epochs": 40, "batch_size": 128, "learning_rate": 5e-3}
 THESIS = {"init": None, "schedule": "constant", "learning_rate": 1e-3, "temperature": Temperature(5.0, 0.98)}
 # The flows learn each ring alone for long; halves of two rings, learned as long, are nearly as good a density, and a
 # competition of starts is then a matter of luck.
-RINGS = {"epochs": 500, "init_epochs": 50, "batch_size": 128, "learning_rate": 5e-3, "clip_norm": 5.0}
+RINGS = {"epochs": 400, "init_epochs": 160, "batch_size": 128, "learning_rate": 5e-3, "clip_norm": 5.0}
 RINGS["augment"] = Noise(0.01)
 CIRCLES = {"transforms": 16, "shared": 8, "hidden_features": (32,), "normalization": "act"}
 MOVES = Consistency(10.0, ImageMoves(28, 28))

@@ -4,10 +4,12 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyro
 import torch
 from pyro import poutine
 from torch import Tensor, nn
@@ -29,7 +31,7 @@ from pyro_vmonf.inference.start import starts
 from pyro_vmonf.inference.temperature import Temperature
 from pyro_vmonf.models.labels import known
 from pyro_vmonf.models.mixture import FlowMixture
-from pyro_vmonf.models.priors import DirichletWeights
+from pyro_vmonf.models.priors import WeightsPrior
 
 __all__ = ["DeadComponentWarning", "fit"]
 
@@ -107,7 +109,7 @@ def fit(
             principal components where it has more features; ``"random"`` or None for the parameters as they are.
         n_init: how often each start competes, with another seed and, after the first time, trainable parameters drawn
             anew.
-        init_epochs: passes over the data with the start's responsibilities in the place of q.
+        init_epochs: passes over the data with the start's responsibilities in the place of q; priors play no part.
         trial_epochs: passes after those before competing starts are compared; at most half of ``epochs``.
         epochs: passes over the data, after pretraining and start.
         batch_size: points in a step.
@@ -178,16 +180,13 @@ def fit(
     )
     if (pretrain_epochs or encoder_delay) and y is None:
         raise ValueError("pretrain_epochs, encoder_delay: expected labels in y to train on, got none")
-    if posterior == "exact" and guide.weights is not None:
-        raise ValueError(
-            "posterior: expected 'encoder' with a posterior of the weights, got 'exact', which sums z alone"
-        )
     if validation is not None:
         validation = check_points("validation", validation, model, guide)
     settings = options.fixed() | opening.fixed()
     saver = Saver(checkpoint, checkpoint_minutes, settings, x, y)
     model.to(device)
     guide.to(device)
+    check_sites(model, guide, x[:2].to(device), posterior)
     place_perturbations(options, x[:2].to(device))
     run = Run(model, guide, x, y, options, torch.device(device))
     try:
@@ -335,7 +334,6 @@ def check_data(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, y: Any) -> 
     if str(model.labels) != str(guide.labels):
         raise ValueError(f"guide: expected the model's labels, {model.labels}, got {guide.labels}")
     probe(guide, x[:1])
-    check_sites(model, guide, x[:2])
     y = None if y is None else model.labels.check(y, len(x))
     if y is not None and not bool(known(y).any()):
         raise ValueError("y: expected a label at least, got −1 throughout; leave y out where there are none")
@@ -353,11 +351,16 @@ def probe(guide: SoftmaxEncoder, x: Tensor) -> None:
 
 
 @torch.no_grad()
-def check_sites(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor) -> None:
+def check_sites(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, posterior: str) -> None:
     """Raises ``ValueError`` if a site is drawn by one program alone: Pyro would warn, and learn something else."""
-    x = x.to(guide.temperature.device)
-    with torch.random.fork_rng(range(torch.cuda.device_count())), evaluating(model), evaluating(guide):
-        drawn = [set(poutine.trace(part).get_trace(x).stochastic_nodes) for part in (model, guide)]
+    with ExitStack() as stack:
+        # The random state, the user's parameter store and the modules' modes stay as they are.
+        stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
+        stack.enter_context(pyro.get_param_store().scope())
+        for part in (model, guide):
+            stack.enter_context(evaluating(part))
+        traces = [poutine.trace(part).get_trace(x) for part in (model, guide)]
+    drawn = [set(trace.stochastic_nodes) for trace in traces]
     if missing := sorted(drawn[0] - drawn[1]):
         raise ValueError(
             f"guide: expected it to draw the model's sites, but it has no {missing}; where the weights have a prior, "
@@ -365,9 +368,11 @@ def check_sites(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor) -> None:
         )
     if extra := sorted(drawn[1] - drawn[0]):
         raise ValueError(f"guide: expected it to draw the model's sites alone, but it has {extra} too")
-    prior, posterior = model.weights, guide.weights
-    if isinstance(prior, DirichletWeights) and isinstance(posterior, PointWeights) and prior.concentration.min() < 1:
+    others = sorted((drawn[0] | set(traces[0].observation_nodes)) - {"x", "y", "z"})
+    if posterior == "exact" and others:
         raise ValueError(
-            "guide: expected a DirichletPosterior, for a Dirichlet prior with a concentration below 1 has no mode; "
-            f"got PointWeights and {prior.concentration.tolist()}"
+            f"posterior: expected 'encoder' for a model with the sites {others}, got 'exact', which sums z alone"
         )
+    prior = model.weights
+    if isinstance(prior, WeightsPrior) and isinstance(guide.weights, PointWeights) and not prior.has_mode:
+        raise ValueError(f"guide: expected a distribution of π, for this prior has no mode: {prior}; got PointWeights")

@@ -145,7 +145,7 @@ class Opening:
         points = run.batch(some)[0]
         left = initialize(run.model, points, targets[some])
         self.left |= set(left)
-        ordered = targets if run.y is not None else match_members(run, points, targets, some, left)
+        ordered = targets if run.y is not None else match_members(run.model, points, targets, some, left)
         initialize(run.model, points, ordered[some])
         for weights, counts in ((run.model.weights, ordered.mean(0)), (run.guide.weights, ordered.sum(0))):
             learn = getattr(weights, "initialize", None)
@@ -161,13 +161,12 @@ def initialize(model: FlowMixture, x: Tensor, shares: Tensor) -> list[int]:
 
 
 @torch.no_grad()
-def match_members(run: Run, x: Tensor, targets: Tensor, some: Tensor, left: list[int]) -> Tensor:
+def match_members(model: FlowMixture, x: Tensor, targets: Tensor, some: Tensor, left: list[int]) -> Tensor:
     """The responsibilities in the order that suits what a start cannot set: given weights, and the components ``left``.
 
     Clusters are assigned to components by the greatest Σ_n r_nj [log π_k + log p_k(x_n)], where a component that can
     follow any cluster counts as the Gaussian that it starts from, with a diagonal covariance.
     """
-    model = run.model
     given = not hasattr(model.weights, "initialize")
     log_weights = log_mean(model.weights) if given else torch.zeros(model.n_components)
     if not left and bool((log_weights == log_weights[0]).all()):

@@ -122,7 +122,9 @@ class Run:
         value, label_value = self.checked("loss", loss), 0.0
         (loss if aside is None else loss + aside).backward()
         if self.held:
-            self.guide.zero_grad()
+            of_weights = set() if self.guide.weights is None else set(self.guide.weights.parameters())
+            for parameter in set(self.guide.parameters()) - of_weights:
+                parameter.grad = None
         if len(self.labelled):
             some = (x, y) if y is not None and bool(known(y).all()) else self.batch(self.some_labelled())
             label_loss = self.label_loss(*cast(tuple[Tensor, Tensor], some))
@@ -152,7 +154,7 @@ class Run:
             loss = target_loss(joint if y is None else joint + labels.likelihood(y), target)
             aside = self.encoder_loss(x, target)
         else:
-            loss = self.loss(x, y, size)
+            loss = self.loss(x, y)
         if self.options.consistency is not None:
             target = self.belief(x, y) if target is None else target
             term = self.options.consistency.loss(self.guide.logits, x, target)
@@ -170,8 +172,9 @@ class Run:
         """A batch of labelled points, chosen at random."""
         return self.labelled[torch.randperm(len(self.labelled)).to(self.labelled.device)][: self.options.batch_size]
 
-    def loss(self, x: Tensor, y: Tensor | None, size: int) -> Tensor:
-        """−ELBO per observation, which is −log p(x, y) where y is given."""
+    def loss(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """−ELBO per observation, which is −log p(x, y) where y is given; a prior counts as one part in N of it."""
+        size = max(len(self.x), len(x))  # of the data, whatever a pass is made of; a batch may repeat labelled points
         # Pyro's own validation costs a third of a small step, and the data were checked before the fit. The scope keeps
         # the user's global parameter store as it is.
         with pyro.get_param_store().scope(), pyro.validation_enabled(False):

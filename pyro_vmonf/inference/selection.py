@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +27,9 @@ class Selection:
     """What a search over K found.
 
     Attributes:
-        rows: one for each K, the greatest first: ``components``, ``overlap`` of the two that share most (0 … 1),
-            ``heldout_evidence`` (mean, nats per observation) and its ``standard_error``, ``heldout_elbo``, ``aic``,
-            ``bic`` (of the training points), ``parameters``, ``seconds`` and ``chosen``.
+        rows: one for each K, the greatest first: ``components``, ``overlap`` of the two that share most (0 … 1) in the
+            first fit, merged down to K, ``heldout_evidence`` (mean, nats per observation) and its ``standard_error``,
+            ``heldout_elbo``, ``aic``, ``bic`` (of the training points), ``parameters``, ``seconds`` and ``chosen``.
         pairs: the fitted model and guide of each K.
     """
 
@@ -95,18 +96,21 @@ def select_components(
 
     Raises:
         ValueError: if the numbers are out of range, or ``build(K)`` has not K components.
+
+    Warns:
+        UserWarning: if ``most`` is chosen.
     """
     check_count("most", most, check_count("fewest", fewest))
     if "y" in settings:
         raise ValueError("y: expected no labels; they would say how many components there are")
     if not isinstance(overlap, (int, float)) or not 0 <= overlap <= 1:
         raise ValueError(f"overlap: expected a number between 0 and 1, got {overlap!r}")
-    checkpoint = settings.get("checkpoint", "")
+    checkpoint = settings.get("checkpoint")
     if not isinstance(held_out, float) or not 0 < held_out < 1 or round(held_out * len(x)) < 2:
         raise ValueError(f"held_out: expected a share between 0 and 1 that leaves 2 points or more, got {held_out!r}")
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
     held, used = x[order[: round(held_out * len(x))]], x[order[round(held_out * len(x)) :]]
-    selection, merged = Selection(), init
+    selection, merged = Selection(), torch.empty(0)
     for k in range(most, fewest - 1, -1):
         began = time.monotonic()
         with torch.random.fork_rng(range(torch.cuda.device_count())):
@@ -114,16 +118,19 @@ def select_components(
             model, guide = build(k)
         if model.n_components != k:
             raise ValueError(f"build: expected a model of {k} components, got {model.n_components}")
-        if "checkpoint" in settings:  # one file for each K
+        if checkpoint is not None:  # one file for each K
             path = Path(checkpoint)
             settings["checkpoint"] = path.with_name(f"{path.stem}-{k}{path.suffix}")
-        fit(model, guide, used, init=merged, seed=seed, **settings)
+        # A component without points gets a trace of all, or it could not start.
+        fit(model, guide, used, init=init if k == most else merged + 1e-6, seed=seed, **settings)
         merged = read(model, guide, used).responsibilities if k == most else merged
         row = {"components": k, "overlap": float(overlaps(merged).max()), **describe(model, guide, used, held)}
         selection.rows.append(row | {"seconds": time.monotonic() - began})
         selection.pairs[k] = model, guide
-        merged = merge(merged) if k > 1 else None
+        merged = merge(merged) if k > 1 else merged
     choose(selection.rows, overlap)
+    if selection.n_components == most > 1:
+        warnings.warn(f"most: {most} components share so little that none was merged; there may be more", stacklevel=2)
     return selection
 
 
@@ -145,7 +152,9 @@ def describe(model: FlowMixture, guide: SoftmaxEncoder, used: Tensor, held: Tens
 def effective_parameters(model: FlowMixture, x: Tensor) -> int:
     """How many numbers the evidence of (some of) x depends on: masked and triangular weights count for what is used."""
     parameters = [p for p in model.parameters() if p.requires_grad]
-    points = x[:2000].to(next(model.parameters()))
+    points = x[:2000].to(next(model.parameters(), x))
+    if not parameters:
+        return 0
     gradients = torch.autograd.grad(model.evidence(points).sum(), parameters, allow_unused=True)
     return sum(int((g != 0).sum()) for g in gradients if g is not None)
 

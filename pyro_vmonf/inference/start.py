@@ -329,14 +329,15 @@ def one_hot(labels: Array, k: int) -> Array:
 def with_labels(start: Start, x: Tensor, y: Tensor, labels: Labels, seed: int = 0) -> Tensor | None:
     """A start's responsibilities ``(N, K)`` in the order that agrees best with labels; None for ``"random"``.
 
-    Where classes have several components the labels can be read in two ways, and the one they agree with more is kept.
+    Where classes have several components and the method can find any number of clusters, the labels can be read in two
+    ways, and the one they agree with more is kept.
     Either a class is a cluster, and its components are parts of it; one that no label meets has its class all the same.
     Or each component is a cluster, and a class is any set of them.
     """
     k, n_classes = len(labels.classes), labels.n_classes
     if start.random:
         return None
-    if isinstance(start.method, ARRAYS) or k == n_classes:
+    if not isinstance(start.method, str) or k == n_classes:
         return match_labels(cast(Tensor, start.responsibilities(x, k, seed)), y, labels)[0]
     features = start.reduce(x, seed)
     parts, agreed = match_labels(start.cluster(features, k, seed).to(x), y, labels)
