@@ -1,7 +1,8 @@
 # make demo   set up, then the pinwheel and the digits experiments, into out/
 # make test   set up, then all tests
+# make notebooks  set up, then execute the notebooks of examples/ and keep their pictures
 # make check  set up, then lint, types and the wheel, as CI does after the tests
-.PHONY: demo test check lowest clean
+.PHONY: demo test notebooks check lowest clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,6 +25,10 @@ demo: .venv/.done
 test: .venv/.done
 	@echo "Running all tests on two processes"
 	$(BIN)/pytest -n 2
+
+notebooks: .venv/.done
+	@echo "Executing the notebooks of examples/"
+	$(BIN)/jupyter-execute --inplace examples/*.ipynb
 
 check: .venv/.done
 	@echo "Lint"
