@@ -41,7 +41,7 @@ def main():
     model = FlowMixture(RealNVP(2, 4, normalization="act"), weights="learned", labels=labels)
     guide = SoftmaxEncoder(mlp(2, 4, (32, 32)), 4, labels=labels)
     settings = {"init": "spectral", "batch_size": 128, "augment": Noise(0.01), "clip_norm": 5.0}
-    settings |= {"epochs": 2, "init_epochs": 2} if args.smoke else {"epochs": 200}
+    settings |= {"epochs": 2, "init_epochs": 15} if args.smoke else {"epochs": 200}
     fit(model, guide, x, y, seed=args.seed, **settings)
 
     reading = read(model, guide, x_test)

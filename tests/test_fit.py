@@ -199,7 +199,7 @@ class Breaks(torch.nn.Module):
 def test_a_non_finite_loss_stops_and_leaves_good_parameters():
     x, _ = pinwheel(40, wings=3)
     model = FlowMixture(RealNVP(2, 3, transforms=3))
-    guide = SoftmaxEncoder(Breaks(good_calls=6), 3)
+    guide = SoftmaxEncoder(Breaks(good_calls=7), 3)
     with pytest.raises(NonFiniteError, match=r"expected a finite number, got nan in step 5 of this fit"):
         quick(model, guide, x, epochs=5)
     guide.network.left = 10**9

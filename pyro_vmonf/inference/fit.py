@@ -12,6 +12,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -368,7 +369,8 @@ def check_sites(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, posterior:
         )
     if extra := sorted(drawn[1] - drawn[0]):
         raise ValueError(f"guide: expected it to draw the model's sites alone, but it has {extra} too")
-    others = sorted((drawn[0] | set(traces[0].observation_nodes)) - {"x", "y", "z"})
+    sites = {name for name, site in traces[0].nodes.items() if site["type"] == "sample" and not site_is_subsample(site)}
+    others = sorted(sites - {"x", "y", "z"})
     if posterior == "exact" and others:
         raise ValueError(
             f"posterior: expected 'encoder' for a model with the sites {others}, got 'exact', which sums z alone"
