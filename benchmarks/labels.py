@@ -27,7 +27,7 @@ from torch import nn
 from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import Logit, pinwheel, two_circles
 from pyro_vmonf.guides import SoftmaxEncoder, convnet, mlp
-from pyro_vmonf.inference import Start, fit, read
+from pyro_vmonf.inference import Consistency, Start, fit, read
 from pyro_vmonf.metrics import calibration_error
 from pyro_vmonf.models import FlowMixture, Labels
 
@@ -98,7 +98,8 @@ def mnist_row(data, labels, k, **settings):
     """MNIST with the clustering benchmark's components and encoder."""
     build = images(784, k, 200, lambda: convnet(28, 28, k), transforms=5)
     base = {"epochs": 3 if k == 10 else 6, "init_epochs": 2, "batch_size": 256, "learning_rate": 6e-4}
-    base |= {"augment": Logit(256, 1e-6).redraw, "consistency": MOVES, "labelled_share": 0.1}
+    base |= {"augment": Logit(256, 1e-6).redraw, "consistency": Consistency(50.0, MOVES.perturb)}
+    base |= {"labelled_share": 0.1, "label_weight": 10.0}
     return Row(data, labels, build, base | settings, k, start=UMAP, vae=PIXELS)
 
 
