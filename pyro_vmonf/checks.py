@@ -73,7 +73,8 @@ def replicate(
     weights = None if guide is None else guide.weights
     if weights is None and isinstance(model.weights, WeightsPrior):
         raise ValueError("guide: expected one with a posterior of the weights, as they have a prior, got none")
-    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad(), evaluating(model), scope():
+    store = pyro.get_param_store()  # the user's own stays as it is
+    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad(), evaluating(model), store.scope():
         torch.manual_seed(seed)
         posterior: dict[str, Tensor] = {}
         if weights is not None:
@@ -82,11 +83,6 @@ def replicate(
     shape = model.components.event_shape
     x, z = drawn["x"].reshape(counts[1], counts[0], *shape), drawn["z"].reshape(counts[1], counts[0])
     return Replications(x.cpu(), z.cpu())
-
-
-def scope() -> Any:
-    """A parameter store for what is inside: the user's own stays as it is."""
-    return pyro.get_param_store().scope()
 
 
 def predictive_check(
