@@ -4,12 +4,13 @@
     python benchmarks/labels.py mnist-100 --seeds 5 --out out/labels
 
 A seed draws the data (of the toys), the points with labels, and the models. Each (row, method, seed) is a file in
-``--out``; those that are there are not run again, and a long fit that was broken off goes on. Scores are on test data.
+``--out``; those that are there are not run again, and a long fit that was broken off goes on. Scores are on test data,
+but for ``left-out``, by which settings are chosen.
 """
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from parts.command import command, start_of
 from parts.curve import curve
 from parts.data import digits_data, mnist_data, moons, toy, wing
-from parts.rows import CIRCLES, MOVES, PLANE, RINGS, SMALL, images, plane
+from parts.rows import CIRCLES, MOVES, PLANE, RINGS, SMALL, digits_pair, images, plane
 from parts.rows import ROWS as CLUSTERING
 from parts.ssvae import SSVAE, train
 from sklearn.metrics import roc_auc_score
@@ -51,7 +52,7 @@ class Row:
 
     data: Callable[[int], Any]
     labels: int
-    build: Callable[[], Any]
+    build: Callable[[int], Any]  # model and encoder for so many classes
     settings: dict[str, Any]
     n_classes: int
     unnamed: int | None = None
@@ -83,30 +84,34 @@ def circles(labels, each):
     """Two circles of standard deviation .02, by one component a ring, or two, each an arc."""
     data = toy(two_circles, lambda x: (x.norm(dim=-1) < 0.6).long())
     settings = RINGS | {"epochs": 200, "init_epochs": 20, "init": "spectral"}
-    build = plane(2, **CIRCLES) if each == 1 else arcs
+    build = (lambda k: plane(k, **CIRCLES)()) if each == 1 else arcs
     return Row(data, labels, build, settings, 2, vae=POINTS)
 
 
-def arcs():
-    """Two components for each of two classes."""
-    labels = Labels([0, 0, 1, 1])
-    components = RealNVP(2, 4, transforms=8, hidden_features=(32,), normalization="act")
-    return FlowMixture(components, "learned", labels), SoftmaxEncoder(mlp(2, 4, (32, 32)), 4, labels=labels)
+def arcs(k):
+    """Two components for each of k classes."""
+    labels = Labels([c for c in range(k) for _ in range(2)])
+    components = RealNVP(2, 2 * k, transforms=8, hidden_features=(32,), normalization="act")
+    return FlowMixture(components, "learned", labels), SoftmaxEncoder(mlp(2, 2 * k, (32, 32)), 2 * k, labels=labels)
 
 
 def mnist_row(data, labels, k, **settings):
-    """MNIST with the clustering benchmark's components and encoder."""
-    build = images(784, k, 200, lambda: convnet(28, 28, k), transforms=5)
+    """MNIST with the clustering benchmark's encoder."""
     base = {"epochs": 3 if k == 10 else 6, "init_epochs": 2, "batch_size": 256, "learning_rate": 6e-4}
     base |= {"augment": Logit(256, 1e-6).redraw, "consistency": Consistency(50.0, MOVES.perturb)}
     base |= {"labelled_share": 0.1, "label_weight": 10.0}
-    return Row(data, labels, build, base | settings, k, start=UMAP, vae=PIXELS)
+    return Row(data, labels, mnist_pair, base | settings, k, start=UMAP, vae=PIXELS)
+
+
+def mnist_pair(k):
+    """k flows of images, two transformations each."""
+    return images(784, k, 200, lambda: convnet(28, 28, k), transforms=2)()
 
 
 def small_digits(labels):
     """scikit-learn's digits."""
     settings = CLUSTERING["digits"].settings | {"labelled_share": 0.2}
-    return Row(digits_data, labels, CLUSTERING["digits"].build, settings, 10, start=UMAP, vae=PIXELS)
+    return Row(digits_data, labels, lambda k: digits_pair(k)(), settings, 10, start=UMAP, vae=PIXELS)
 
 
 ROWS = {
@@ -114,8 +119,10 @@ ROWS = {
     "two-circles-4": circles(2, 2),
     "rings-32": circles(16, 1),
     "rings-4": circles(2, 1),
-    "moons-2": Row(moons(0.1), 1, plane(2), SMALL | {"init": "auto"}, 2, vae=POINTS),
-    "pinwheel-5": Row(toy(pinwheel, wing(*[0.2] * 5)), 1, plane(5), PLANE | {"init": "auto"}, 5, vae=POINTS),
+    "moons-2": Row(moons(0.1), 1, lambda k: plane(k)(), SMALL | {"init": "auto"}, 2, vae=POINTS),
+    "pinwheel-5": Row(
+        toy(pinwheel, wing(*[0.2] * 5)), 1, lambda k: plane(k)(), PLANE | {"init": "auto"}, 5, vae=POINTS
+    ),
     **{f"digits-{10 * n}": small_digits(n) for n in (1, 2, 5, 10, 20)},
     "mnist-100": mnist_row(mnist_data(10), 10, 10),
     "mnist-1000": mnist_row(mnist_data(10), 100, 10),
@@ -134,58 +141,63 @@ def scores(row, data, probabilities):
     return found
 
 
-def ours(labelled):
-    """Ours, with the labels or without."""
+def fitted(row, data, y, seed, file, **settings):
+    """Model and encoder, fitted as the row says, and what they say of the test points."""
+    torch.manual_seed(seed)
+    k = len(set(data.y.tolist()))
+    model, guide = row.build(k)
+    settings = row.settings | settings
+    if row.start is not None:
+        start = Start(row.start[0], [data.logit.images, *row.start[1:]])
+        settings["init"] = start_of(start, data, k, seed, file.parent)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        checkpoint = file.with_suffix(".pt") if len(data.x) > 5000 else None
+        fit(model, guide, data.x, y, seed=seed, checkpoint=checkpoint, progress=False, **settings)
+    return read(model, guide, data.x_test)
 
-    def score(row, data, y, seed, file):
-        torch.manual_seed(seed)
-        model, guide = row.build()
-        settings = dict(row.settings)
-        if row.start is not None:
-            start = Start(row.start[0], [data.logit.images, *row.start[1:]])
-            settings["init"] = start_of(start, data, row.n_classes, seed, file.parent)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            checkpoint = file.with_suffix(".pt") if len(data.x) > 5000 else None
-            given = y if labelled else None
-            settings |= {} if labelled else {"labelled_share": None}
-            fit(model, guide, data.x, given, seed=seed, checkpoint=checkpoint, progress=False, **settings)
-        reading = read(model, guide, data.x_test)
-        if not labelled:
-            return {"evidence": float(reading.evidence.mean()), "gap": float(reading.inference_gap.mean())}
-        exact = scores(row, data, reading.class_probabilities("exact"))
-        return scores(row, data, reading.class_probabilities()) | {
-            "posterior accuracy": exact["accuracy"],
-            "posterior calibration error": exact["calibration error"],
-            "evidence": float(reading.evidence.mean()),
-            "gap": float(reading.inference_gap.mean()),
-        }
 
-    return score
+def ours(row, data, y, seed, file):
+    """Ours, with the labels."""
+    reading = fitted(row, data, y, seed, file)
+    exact = scores(row, data, reading.class_probabilities("exact"))
+    return scores(row, data, reading.class_probabilities()) | {
+        "posterior accuracy": exact["accuracy"],
+        "posterior calibration error": exact["calibration error"],
+        "evidence": float(reading.evidence.mean()),
+        "gap": float(reading.inference_gap.mean()),
+    }
+
+
+def without_labels(row, data, y, seed, file):
+    """Ours, without the labels: what density they cost."""
+    reading = fitted(row, data, None, seed, file, labelled_share=None)
+    return {"evidence": float(reading.evidence.mean()), "gap": float(reading.inference_gap.mean())}
+
+
+def left_out(row, data, y, seed, file):
+    """Ours, on a tenth of the training points that it does not see: what settings are chosen by."""
+    order = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(30_000 + seed))
+    test, train = order.tensor_split([len(order) // 10])
+    part = replace(data, x=data.x[train], y=data.y[train], x_test=data.x[test], y_test=data.y[test])
+    return ours(row, part, y[train], seed, file)
 
 
 def unknown(row, data, y, seed, file):
     """How well scores tell the last class, none of whose points are trained on, from the others: AUROC."""
-    seen = data.y != row.n_classes - 1
-    torch.manual_seed(seed)
-    model, guide = row.build()
-    settings = dict(row.settings)
-    if row.start is not None:
-        settings["init"] = Start(row.start[0], [data.logit.images, *row.start[1:]])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        fit(model, guide, data.x[seen], y[seen], seed=seed, progress=False, **settings)
-    reading, new = read(model, guide, data.x_test), data.y_test == row.n_classes - 1
+    new = row.n_classes - 1
+    seen = data.y != new
+    reading = fitted(row, replace(data, x=data.x[seen], y=data.y[seen]), y[seen], seed, file)
     return {
-        "AUROC, evidence": float(roc_auc_score(new, -reading.evidence)),
-        "AUROC, confidence": float(roc_auc_score(new, -reading.class_probabilities().max(-1).values)),
+        "AUROC, evidence": float(roc_auc_score(data.y_test == new, -reading.evidence)),
+        "AUROC, confidence": float(roc_auc_score(data.y_test == new, -reading.class_probabilities().max(-1).values)),
     }
 
 
 def alone(row, data, y, seed, file):
     """An encoder like ours, fitted to the labels alone, with weight decay."""
     torch.manual_seed(seed)
-    network, seen = row.build()[1], y >= 0
+    network, seen = row.build(row.n_classes)[1], y >= 0
     x, y = data.x[seen], y[seen]
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-2)
     network.train()
@@ -225,8 +237,9 @@ METHODS = {
     "labels-alone": alone,
     "spreading": spreading,
     "ss-vae": vae,
-    "ours": ours(True),
-    "ours-unlabelled": ours(False),
+    "ours": ours,
+    "without-labels": without_labels,
+    "left-out": left_out,
     "unknown": unknown,
 }
 

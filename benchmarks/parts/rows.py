@@ -24,7 +24,7 @@ from pyro_vmonf.inference import Consistency, Start, Temperature
 from pyro_vmonf.models import FlowMixture
 from pyro_vmonf.reproduce import EXPERIMENTS
 
-__all__ = ["ROWS", "THESIS", "Row", "plane"]
+__all__ = ["ROWS", "THESIS", "Row", "digits_pair", "images", "plane"]
 
 
 @dataclass
@@ -68,6 +68,11 @@ def images(features, k, hidden, network, **flow):
         return FlowMixture(components, "learned"), SoftmaxEncoder(nn.Sequential(nn.Sigmoid(), network()), k)
 
     return build
+
+
+def digits_pair(k):
+    """Components of scikit-learn's digits and a convolutional encoder."""
+    return images(64, k, 64, lambda: convnet(8, 8, k, channels=(32, 64)), transforms=2)
 
 
 def rings(model):
@@ -180,7 +185,7 @@ ROWS = {
     "digits": Row(
         10,
         digits_data,
-        images(64, 10, 64, lambda: convnet(8, 8, 10, channels=(32, 64)), transforms=2),
+        digits_pair(10),
         {
             "epochs": 40,
             "init_epochs": 15,
