@@ -97,7 +97,7 @@ def arcs(k):
 
 def mnist_row(data, labels, k, **settings):
     """MNIST with the clustering benchmark's encoder."""
-    base = {"epochs": 3 if k == 10 else 6, "init_epochs": 2, "batch_size": 256, "learning_rate": 6e-4}
+    base = {"epochs": 4 if k == 10 else 6, "init_epochs": 2, "batch_size": 128, "learning_rate": 1e-3}
     base |= {"augment": Logit(256, 1e-6).redraw, "consistency": Consistency(50.0, MOVES.perturb)}
     base |= {"labelled_share": 0.1, "label_weight": 10.0}
     return Row(data, labels, mnist_pair, base | settings, k, start=UMAP, vae=PIXELS)

@@ -24,19 +24,23 @@ SHARES = torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.6, 0.3], [0.3, 0.1, 0.6], [1 / 3
 N_GROUPS, K = SHARES.shape
 
 
+def check(group):
+    if group.is_floating_point() or not 0 <= int(group.min()) <= int(group.max()) < N_GROUPS:
+        raise ValueError(f"group: expected integers from 0 to {N_GROUPS - 1}, got {group.unique().tolist()}")
+    return group
+
+
 class Model(PyroModule):
     def __init__(self, components):
         super().__init__()
         self.components = components
 
-    def forward(self, x, group, size):
-        if not 0 <= int(group.min()) <= int(group.max()) < N_GROUPS:
-            raise ValueError(f"group: expected 0 to {N_GROUPS - 1}, got {int(group.min())} to {int(group.max())}")
+    def forward(self, x, group, size=None):  # x may be None: then one point for each of ``group`` is drawn
         with pyro.plate("groups", N_GROUPS):
             weights = pyro.sample("weights", Dirichlet(torch.ones(K)))
-        with pyro.plate("data", size, subsample=torch.arange(len(x))):
-            z = pyro.sample("z", Categorical(weights[group]), infer={"enumerate": "parallel"})
-            pyro.sample("x", self.components.given(z), obs=x)
+        with pyro.plate("data", size or len(group), subsample=torch.arange(len(group))):
+            z = pyro.sample("z", Categorical(weights[..., check(group), :]), infer={"enumerate": "parallel"})
+            return pyro.sample("x", self.components.given(z), obs=x)
 
 
 class Guide(PyroModule):
@@ -45,22 +49,19 @@ class Guide(PyroModule):
         self.log_concentration = nn.Parameter(counts.log())  # (groups, K)
         self.network = mlp(2 + N_GROUPS, K, (32,))  # q(z | x, g): the encoder sees the group
 
-    def forward(self, x, group, size):
+    def forward(self, x, group, size=None):
         with pyro.plate("groups", N_GROUPS):
             pyro.sample("weights", Dirichlet(self.log_concentration.exp()))
-        with pyro.plate("data", size, subsample=torch.arange(len(x))):
-            logits = self.network(torch.cat([x, nn.functional.one_hot(group, N_GROUPS)], -1))
-            pyro.sample("z", Categorical(logits=logits), infer={"enumerate": "parallel"})
+        if x is not None:
+            with pyro.plate("data", size or len(x), subsample=torch.arange(len(x))):
+                logits = self.network(torch.cat([x, nn.functional.one_hot(check(group), N_GROUPS)], -1))
+                pyro.sample("z", Categorical(logits=logits), infer={"enumerate": "parallel"})
 
 
-def main(args):
-    torch.manual_seed(args.seed)
-    x, wing = pinwheel(2000, wings=K, seed=args.seed)
-    group = torch.multinomial(SHARES[:, wing].T, 1).squeeze(-1)  # so that wings have those shares in each group
-
+def train(x, group, steps):
+    """Model and guide, trained by plain SVI."""
     model, guide = Model(RealNVP(2, K)), Guide(torch.full((N_GROUPS, K), len(x) / N_GROUPS / K))
     model.components.initialize(x, Start("gmm").responsibilities(x, K))
-    steps = 5 if args.smoke else args.steps
     svi = SVI(model, guide, ClippedAdam({"lr": 1e-2, "lrd": 0.03 ** (1 / steps)}), TraceEnum_ELBO(max_plate_nesting=1))
     pyro.clear_param_store()
     for step in range(steps):
@@ -68,14 +69,20 @@ def main(args):
         loss = svi.step(x[batch], group[batch], len(x)) / len(x)
         if step % 500 == 0:
             print(f"step {step:4}: −ELBO {loss:.3f} nats per point")
+    return model, guide
 
+
+def main(args):
+    torch.manual_seed(args.seed)
+    x, wing = pinwheel(2000, wings=K, seed=args.seed)
+    group = torch.multinomial(SHARES[:, wing].T, 1).squeeze(-1)  # so that wings have those shares in each group
+    model, guide = train(x, group, 5 if args.smoke else args.steps)
     posterior = Dirichlet(guide.log_concentration.detach().exp())
     order = model.components.log_prob(x).argmax(0)[wing.argsort()].reshape(K, -1).mode(-1).values  # wing → component
-    print("group: π, posterior mean; its standard deviation; share in the data")
     for g in range(N_GROUPS):
         share = torch.bincount(wing[group == g], minlength=K) / (group == g).sum()
-        found = posterior.mean[g, order], posterior.stddev[g, order], share
-        print(f"{g}: ", *[[round(float(v), 3) for v in row] for row in found])
+        found = {"mean": posterior.mean[g, order], "deviation": posterior.stddev[g, order], "share in the data": share}
+        print(f"group {g}, π:", *[f"{name} {[round(float(v), 3) for v in row]}" for name, row in found.items()])
 
 
 if __name__ == "__main__":

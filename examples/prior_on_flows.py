@@ -4,8 +4,9 @@
 
 The prior is a site of its own, observed at the parameters, which stay parameters: SVI and fit then maximise
 ELBO + log p(θ) (thesis, section 3.5, footnote), weighed right in mini-batches, for the plate carries the size of the
-data. Pyro's PyroSample would draw a parameter whenever it is read, and a flow is read when its site is scored, after
-the program has ended: it is for networks that a program calls, such as an encoder.
+data. Pyro's idiom for networks that a program calls, ``to_pyro_module_`` and a ``PyroSample`` in the place of a
+parameter, does not reach a flow: it draws when the parameter is read, and a flow is read when its site is scored, after
+the program has ended.
 
 python examples/prior_on_flows.py [--points 25] [--epochs 150] [--seeds 2] [--smoke]
 """

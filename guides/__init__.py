@@ -5,6 +5,14 @@ if __name__ != "pyro_vmonf.guides":
 
 from pyro_vmonf.guides.convolutional import convnet
 from pyro_vmonf.guides.encoder import SoftmaxEncoder, mlp
-from pyro_vmonf.guides.weights import DirichletPosterior, PointWeights, StickPosterior
+from pyro_vmonf.guides.weights import DirichletPosterior, PointWeights, StickPosterior, WeightsPosterior
 
-__all__ = ["DirichletPosterior", "PointWeights", "SoftmaxEncoder", "StickPosterior", "convnet", "mlp"]
+__all__ = [
+    "DirichletPosterior",
+    "PointWeights",
+    "SoftmaxEncoder",
+    "StickPosterior",
+    "WeightsPosterior",
+    "convnet",
+    "mlp",
+]

@@ -10,8 +10,8 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_vmonf._checks import check_count, check_positive, check_widths
+from pyro_vmonf.guides.weights import WeightsPosterior
 from pyro_vmonf.models.labels import Labels, as_labels
-from pyro_vmonf.models.weights import log_mean
 
 __all__ = ["SoftmaxEncoder", "mlp"]
 
@@ -42,7 +42,7 @@ class SoftmaxEncoder(PyroModule):
         temperature: T at the start.
         labels: p(y | z), the model's (``model.labels``); each component a class of its own if not given.
         weights: q(π), where the model has a prior on its weights: a
-            :class:`~pyro_vmonf.guides.DirichletPosterior`, or any module that draws the site ``"weights"``.
+            :class:`~pyro_vmonf.guides.DirichletPosterior`, or another ``WeightsPosterior``.
 
     Raises:
         ValueError: if K < 1 or T is not positive.
@@ -56,7 +56,7 @@ class SoftmaxEncoder(PyroModule):
         n_components: int,
         temperature: float = 1.0,
         labels: Labels | None = None,
-        weights: nn.Module | None = None,
+        weights: WeightsPosterior | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(network, nn.Module):
@@ -67,19 +67,20 @@ class SoftmaxEncoder(PyroModule):
         self.weights = None if weights is None else self.checked_weights(weights)
         self.register_buffer("temperature", torch.tensor(check_positive("temperature", temperature)))
 
-    def checked_weights(self, weights: object) -> nn.Module:
+    def checked_weights(self, weights: object) -> WeightsPosterior:
         """``weights``, if they are a posterior of K weights."""
-        if not isinstance(weights, nn.Module) or not hasattr(weights, "log_mean"):
+        if not isinstance(weights, WeightsPosterior):
             raise TypeError(f"weights: expected a posterior such as DirichletPosterior(K), got {weights!r}")
         with torch.no_grad():
-            shape = tuple(log_mean(weights).shape)
+            shape = tuple(weights.mean().shape)
         if shape != (self.n_components,):
             raise ValueError(f"weights: expected a posterior of {self.n_components} weights, got one of shape {shape}")
         return weights
 
-    def forward(self, x: Tensor, y: Tensor | None = None, size: int | None = None) -> Tensor:
+    def forward(self, x: Tensor | None = None, y: Tensor | None = None, size: int | None = None) -> Tensor | None:
         """The program: samples z for a batch x, with the arguments of the model's (see ``FlowMixture``); before it π,
-        where that has a posterior.
+        where that has a posterior. Without x it samples π alone, so that ``Predictive(model, guide=guide)(size=N)``
+        gives new points.
 
         z follows q(z | x, y) ∝ q(z | x) p(y | z), or the belief y (see ``Labels``). Where that is known for sure the
         ELBO has no gradient for the network; to teach it the labels add ``-guide.label_log_prob(x, y).mean()`` of the
@@ -87,6 +88,8 @@ class SoftmaxEncoder(PyroModule):
         """
         if self.weights is not None:
             self.weights()
+        if x is None:
+            return None
         with pyro.plate("data", size or len(x), subsample=torch.arange(len(x), device=x.device), dim=-1):
             logits = self.labels.restrict(self.logits(x), self.checked(y, len(x)))
             z: Tensor = pyro.sample("z", Categorical(logits=logits), infer={"enumerate": "parallel"})
@@ -94,7 +97,7 @@ class SoftmaxEncoder(PyroModule):
 
     def log_weights(self) -> Tensor | None:
         """log E_q[π] ``(K,)``, where π has a posterior; p(x) is then the predictive density, for it is linear in π."""
-        return None if self.weights is None else log_mean(self.weights)
+        return None if self.weights is None else self.weights.log_mean()
 
     def checked(self, y: Tensor | None, size: int) -> Tensor | None:
         """y, checked where Pyro's validation is on."""

@@ -7,12 +7,23 @@ from pyro.distributions import Beta, Delta, Dirichlet, TorchDistribution, Transf
 from torch import Tensor, nn
 
 from pyro_vmonf._checks import check_count, check_positive
-from pyro_vmonf.models.priors import StickBreaking, WeightsPrior
+from pyro_vmonf.models.priors import RandomWeights, StickBreaking, WeightsPrior, after
 
-__all__ = ["DirichletPosterior", "PointWeights", "StickPosterior"]
+__all__ = ["DirichletPosterior", "PointWeights", "StickPosterior", "WeightsPosterior"]
 
 
-class PointWeights(WeightsPrior):
+class WeightsPosterior(RandomWeights):
+    """q(π), for ``SoftmaxEncoder(…, weights=)``."""
+
+    def initialize(self, counts: Tensor, prior: WeightsPrior) -> None:
+        """Starts from the points that each component owns, ``counts`` ``(K,)``; here it stays as it is."""
+
+    def untouched(self) -> bool:
+        """Whether all parameters are still zero, as they were made; a fit then starts them from equal counts."""
+        return not any(bool(p.any()) for p in self.parameters())
+
+
+class PointWeights(WeightsPosterior):
     """q(π) is a point, softmax(logits): the fit finds the mode of the posterior (MAP), as Pyro's ``AutoDelta`` does.
 
     The density of a Dirichlet with a concentration below 1 has no mode inside the simplex: take a
@@ -33,22 +44,23 @@ class PointWeights(WeightsPrior):
         return self.logits.softmax(-1)
 
     @torch.no_grad()
-    def initialize(self, counts: Tensor) -> None:
-        """Sets π to the shares of ``counts`` ``(K,)``."""
-        self.logits.copy_((counts + 0.1).log())
+    def initialize(self, counts: Tensor, prior: WeightsPrior) -> None:
+        """Sets π to the mode given ``counts`` ``(K,)`` and a Dirichlet of the prior's counts, at least .1 each."""
+        self.logits.copy_((counts + prior.pseudo_counts() - 1).clamp(min=0.1).log())
 
 
-class DirichletPosterior(WeightsPrior):
+class DirichletPosterior(WeightsPosterior):
     """q(π) = Dirichlet(c), c > 0 learned: the exact posterior's form where z is known and the prior is a Dirichlet.
 
     Args:
         n_components: K.
-        initial: c of each component at the start; N / K saves steps, and a fit that begins with a clustering sets it.
+        initial: c of each component at the start. ``fit`` sets it, from the start's responsibilities or, with none and
+            no ``initial``, from equal ones; in a script N / K saves steps, for Adam moves log c.
     """
 
-    def __init__(self, n_components: int, initial: float = 1.0) -> None:
+    def __init__(self, n_components: int, initial: float | None = None) -> None:
         super().__init__()
-        first = math.log(check_positive("initial", initial))
+        first = 0.0 if initial is None else math.log(check_positive("initial", initial))
         self.log_concentration = nn.Parameter(torch.full((check_count("n_components", n_components),), first))
 
     @property
@@ -63,12 +75,12 @@ class DirichletPosterior(WeightsPrior):
         return self.log_concentration.softmax(-1)
 
     @torch.no_grad()
-    def initialize(self, counts: Tensor) -> None:
-        """Sets c to ``counts`` ``(K,)`` + 0.1: about the posterior of so many points, if their components are known."""
-        self.log_concentration.copy_((counts + 0.1).log())
+    def initialize(self, counts: Tensor, prior: WeightsPrior) -> None:
+        """Sets c to the prior's + ``counts`` ``(K,)``: the posterior, if so many points are known to be each's."""
+        self.log_concentration.copy_((counts + prior.pseudo_counts()).log())
 
 
-class StickPosterior(WeightsPrior):
+class StickPosterior(WeightsPosterior):
     """v_k ~ Beta(a_k, b_k), a and b learned, π = the broken stick: a stick-breaking posterior has this form.
 
     Args:
@@ -76,11 +88,13 @@ class StickPosterior(WeightsPrior):
         initial: how many points each component counts for at the start; see :class:`DirichletPosterior`.
     """
 
-    def __init__(self, n_components: int, initial: float = 1.0) -> None:
+    def __init__(self, n_components: int, initial: float | None = None) -> None:
         super().__init__()
-        count = check_count("n_components", n_components, 2)
-        self.log_shapes = nn.Parameter(torch.zeros(2, count - 1))
-        self.initialize(torch.full((count,), check_positive("initial", initial)))
+        shapes = torch.ones(2, check_count("n_components", n_components, 2) - 1)
+        if initial is not None:
+            counts = torch.full((n_components,), check_positive("initial", initial))
+            shapes += torch.stack([counts[:-1], after(counts)])
+        self.log_shapes = nn.Parameter(shapes.log())
 
     def sticks(self) -> tuple[Tensor, Tensor]:
         """a and b, ``(K − 1,)`` each."""
@@ -96,7 +110,7 @@ class StickPosterior(WeightsPrior):
         return expected
 
     @torch.no_grad()
-    def initialize(self, counts: Tensor) -> None:
-        """Sets a and b to 1 + the ``counts`` ``(K,)`` of the component and of those after it."""
-        after = counts.flip(-1).cumsum(-1).flip(-1)
-        self.log_shapes.copy_(torch.stack([1 + counts[:-1], 1 + after[1:]]).log())
+    def initialize(self, counts: Tensor, prior: WeightsPrior) -> None:
+        """Sets a and b to the prior's + the ``counts`` ``(K,)`` of the component, and of those after it."""
+        a, b = prior.sticks()
+        self.log_shapes.copy_(torch.stack([a + counts[:-1], b + after(counts)]).log())

@@ -12,14 +12,21 @@ from torch.distributions import Transform, constraints
 
 from pyro_vmonf._checks import check_count, check_positive
 
-__all__ = ["DirichletWeights", "SparseWeights", "StickBreaking", "StickBreakingWeights", "WeightsPrior", "log_floored"]
+__all__ = [
+    "DirichletWeights",
+    "RandomWeights",
+    "SparseWeights",
+    "StickBreaking",
+    "StickBreakingWeights",
+    "WeightsPrior",
+    "log_floored",
+]
 
 
-class WeightsPrior(nn.Module):
-    """p(π): a Pyro program with one site, ``"weights"``, on the simplex.
+class RandomWeights(nn.Module):
+    """A Pyro program with one site, ``"weights"``, on the simplex: a prior of π or a posterior.
 
-    A subclass gives :meth:`distribution` and :meth:`mean`. The guide needs the same site: see
-    ``SoftmaxEncoder(…, weights=)`` and ``pyro_vmonf.guides.weights``.
+    A subclass gives :meth:`distribution` and :meth:`mean`.
     """
 
     def distribution(self) -> TorchDistribution:
@@ -30,11 +37,6 @@ class WeightsPrior(nn.Module):
         """E[π] ``(K,)``."""
         raise NotImplementedError
 
-    @property
-    def has_mode(self) -> bool:
-        """Whether the density is bounded, so that a point can be the guide."""
-        return True
-
     def forward(self) -> Tensor:
         """The program: draws π and returns log π ``(*particles, K)``."""
         return log_floored(pyro.sample("weights", self.distribution()))
@@ -42,6 +44,30 @@ class WeightsPrior(nn.Module):
     def log_mean(self) -> Tensor:
         """log E[π] ``(K,)``, for what is read outside a program."""
         return log_floored(self.mean())
+
+
+class WeightsPrior(RandomWeights):
+    """p(π), for ``FlowMixture(…, weights=)``; the guide needs a posterior, ``SoftmaxEncoder(…, weights=)``."""
+
+    @property
+    def has_mode(self) -> bool:
+        """Whether the density is bounded, so that a point can be the guide."""
+        return True
+
+    def pseudo_counts(self) -> Tensor:
+        """The points for which the prior counts, by component ``(K,)``: where a posterior begins. One in all, unless
+        overridden."""
+        return self.mean()
+
+    def sticks(self) -> tuple[Tensor, Tensor]:
+        """Parameters a and b, ``(K − 1,)`` each, of the Beta distributions that break the stick into such weights."""
+        counts = self.pseudo_counts()
+        return counts[:-1], after(counts)
+
+
+def after(counts: Tensor) -> Tensor:
+    """Σ_{j>k} counts_j of each component but the last, ``(K − 1,)``."""
+    return counts.flip(-1).cumsum(-1).flip(-1)[1:]
 
 
 def log_floored(weights: Tensor) -> Tensor:
@@ -82,6 +108,9 @@ class DirichletWeights(WeightsPrior):
 
     def mean(self) -> Tensor:
         return self.concentration / self.concentration.sum()
+
+    def pseudo_counts(self) -> Tensor:
+        return self.concentration
 
     @property
     def has_mode(self) -> bool:
@@ -159,16 +188,23 @@ class StickBreakingWeights(WeightsPrior):
         self.register_buffer("alpha", torch.tensor(check_positive("concentration", concentration)))
 
     def distribution(self) -> TorchDistribution:
-        alpha = self.alpha.expand(self.n_components - 1)
-        return TransformedDistribution(Beta(torch.ones_like(alpha), alpha).to_event(1), [StickBreaking()])
+        return TransformedDistribution(Beta(*self.sticks()).to_event(1), [StickBreaking()])
 
     def mean(self) -> Tensor:
         expected: Tensor = StickBreaking()((1 / (1 + self.alpha)).expand(self.n_components - 1))
         return expected
 
+    def pseudo_counts(self) -> Tensor:
+        return self.alpha * self.mean()
+
+    def sticks(self) -> tuple[Tensor, Tensor]:
+        b = self.alpha.expand(self.n_components - 1)
+        return torch.ones_like(b), b
+
     @property
     def has_mode(self) -> bool:
-        return float(self.alpha) >= 1
+        """The density is ∝ π_K^(α − 1) / Π_{1<k<K} left_k, each factor as small as ε where all but ε is in π_1."""
+        return float(self.alpha) >= self.n_components - 1
 
     def extra_repr(self) -> str:
         return f"n_components={self.n_components}, concentration={float(self.alpha)}"

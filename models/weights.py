@@ -7,6 +7,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_vmonf._checks import check_count
+from pyro_vmonf.models.priors import RandomWeights, WeightsPrior
 
 __all__ = ["FixedWeights", "LearnedWeights", "UniformWeights", "as_weights", "log_mean"]
 
@@ -33,6 +34,9 @@ class FixedWeights(nn.Module):
     def forward(self) -> Tensor:
         """log π ``(K,)``."""
         return self.log_weights
+
+    def extra_repr(self) -> str:
+        return f"probabilities={[round(float(p), 6) for p in self.log_weights.exp()]}"
 
 
 class UniformWeights(FixedWeights):
@@ -75,8 +79,9 @@ def as_weights(weights: "str | Tensor | Sequence[float] | nn.Module", n_componen
     """``"uniform"``, ``"learned"``, K numbers, or a module that returns log π, as such a module."""
     if isinstance(weights, nn.Module):
         with torch.no_grad():
-            sites = poutine.trace(weights).get_trace().stochastic_nodes
-            if sites and not hasattr(weights, "log_mean"):
+            with torch.random.fork_rng(range(torch.cuda.device_count())):
+                sites = poutine.trace(weights).get_trace().stochastic_nodes
+            if (sites or isinstance(weights, RandomWeights)) and not isinstance(weights, WeightsPrior):
                 raise TypeError(
                     f"weights: expected a WeightsPrior, as the module draws {sites}, got {type(weights).__name__}"
                 )
@@ -98,6 +103,5 @@ def as_weights(weights: "str | Tensor | Sequence[float] | nn.Module", n_componen
 
 def log_mean(weights: nn.Module) -> Tensor:
     """log E[π] ``(K,)`` of weights with a distribution, by their method ``log_mean``; of others, what they return."""
-    estimate = getattr(weights, "log_mean", weights)
-    value: Tensor = estimate()
+    value: Tensor = weights.log_mean() if isinstance(weights, RandomWeights) else weights()
     return value

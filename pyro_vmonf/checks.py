@@ -1,6 +1,7 @@
 """Posterior predictive checks: would the model have made such data?"""
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,12 @@ import pyro
 import torch
 from pyro.infer import Predictive
 from sklearn.neighbors import NearestNeighbors
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_vmonf._checks import check_count, check_events, check_finite, check_fraction, check_positive
 from pyro_vmonf.components.base import Components
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
-from pyro_vmonf.inference.reading import check_points, evaluating, read
+from pyro_vmonf.inference.reading import check_points, evaluating
 from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.models.priors import WeightsPrior
 
@@ -53,7 +54,7 @@ def replicate(
 ) -> Replications:
     """Data sets as the model would make them: π from its posterior in the guide, where it has one, then z, then x.
 
-    It is Pyro's ``Predictive(model, guide=guide)``, with points of its own in the place of the observed ones.
+    It is Pyro's ``Predictive(model, guide=guide)(size=…)``.
 
     Args:
         model: p(x, z).
@@ -70,19 +71,28 @@ def replicate(
     counts = check_count("size", size), check_count("draws", draws)
     if not isinstance(model, FlowMixture):
         raise TypeError(f"model: expected a FlowMixture, got {type(model).__name__}")
-    weights = None if guide is None else guide.weights
-    if weights is None and isinstance(model.weights, WeightsPrior):
+    if isinstance(model.weights, WeightsPrior) and (guide is None or guide.weights is None):
         raise ValueError("guide: expected one with a posterior of the weights, as they have a prior, got none")
-    store = pyro.get_param_store()  # the user's own stays as it is
-    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.no_grad(), evaluating(model), store.scope():
+    if guide is not None and guide.n_components != model.n_components:
+        raise ValueError(f"guide: expected {model.n_components} components, as the model has, got {guide.n_components}")
+    store = pyro.get_param_store()
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(evaluating(model))
+        # The user's store stays as it is, and what it holds under a module's names may be another module's.
+        stack.enter_context(store.scope(without_names(store.get_state(), model, guide)))
         torch.manual_seed(seed)
-        posterior: dict[str, Tensor] = {}
-        if weights is not None:
-            posterior = {"weights": Predictive(weights, num_samples=counts[1])()["weights"]}
-        drawn = Predictive(model, posterior or None, num_samples=counts[1])(size=counts[0])
+        drawn = Predictive(model, guide=guide, num_samples=counts[1])(size=counts[0])
     shape = model.components.event_shape
     x, z = drawn["x"].reshape(counts[1], counts[0], *shape), drawn["z"].reshape(counts[1], counts[0])
     return Replications(x.cpu(), z.cpu())
+
+
+def without_names(state: Any, *modules: nn.Module | None) -> Any:
+    """A parameter store's state but for what the modules hold themselves."""
+    own = {name.removesuffix("_unconstrained") for part in modules if part for name, _ in part.named_parameters()}
+    return {kind: {name: v for name, v in held.items() if name not in own} for kind, held in state.items()}
 
 
 def predictive_check(
@@ -135,10 +145,14 @@ def compared(observed: Tensor, replicated: Tensor) -> dict[str, Any]:
 
 
 def standard_statistics() -> dict[str, Statistic]:
-    """Statistics that suit most data: name → function of ``(N, *event)``."""
+    """Statistics that suit most data: name → function of ``(N, *event)``.
+
+    Means, standard deviations and quantiles are those of each coordinate; where there are more than 16, as in images, of
+    two numbers of each point: the mean and the standard deviation of its coordinates.
+    """
     return {
-        "mean": lambda x: flat(x).mean(0),
-        "standard deviation": lambda x: flat(x).std(0),
+        "mean": lambda x: few(x).mean(0),
+        "standard deviation": lambda x: few(x).std(0),
         "quantile .05": quantiles(0.05),
         "quantile .95": quantiles(0.95),
         "nearest-neighbour distance": lambda x: nearest_distances(x).mean(),
@@ -146,9 +160,15 @@ def standard_statistics() -> dict[str, Statistic]:
 
 
 def quantiles(share: float) -> Statistic:
-    """The quantile of each coordinate, as a statistic; ``share`` is above 0 and at most 1."""
+    """The quantile of each coordinate (see :func:`standard_statistics`); ``share`` is above 0 and at most 1."""
     share = check_fraction("share", share)
-    return lambda x: flat(x).quantile(share, 0)
+    return lambda x: few(x).quantile(share, 0)
+
+
+def few(x: Tensor, most: int = 16) -> Tensor:
+    """The coordinates of each point ``(N, D)``, or where D is above ``most`` their mean and standard deviation."""
+    x = flat(x)
+    return x if x.shape[1] <= most else torch.stack([x.mean(1), x.std(1)], 1)
 
 
 def flat(x: Tensor) -> Tensor:
@@ -212,28 +232,46 @@ class RadialProfile:
 
 
 class ComponentShares:
-    """The mean of p(z | x) over the points, ``(K,)``, as a statistic.
+    """The mean of the exact posterior p(z | x) over the points, ``(K,)``, as a statistic.
 
     Args:
-        model, guide: the fitted pair.
+        model: p(x, z).
+        guide: where it has a posterior of the weights.
     """
 
-    def __init__(self, model: FlowMixture, guide: SoftmaxEncoder) -> None:
+    def __init__(self, model: FlowMixture, guide: SoftmaxEncoder | None = None) -> None:
         self.model, self.guide = model, guide
 
     def __call__(self, x: Tensor) -> Tensor:
-        return read(self.model, self.guide, x).responsibilities.mean(0)
+        return responsibilities(self.model, self.guide, x).mean(0)
 
 
-def uniforms(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+def responsibilities(model: FlowMixture, guide: SoftmaxEncoder | None, x: Tensor) -> Tensor:
+    """p(z | x) ``(N, K)``, on the CPU, with the mean of the guide's weights where it has a posterior of them."""
+    x = check_points("x", x, model, guide)
+    weights = None if guide is None else guide.log_weights()
+    with evaluating(model):
+        parts = [model.responsibilities(part.to(device_of(model, x)), weights).cpu() for part in x.split(1024)]
+    return torch.cat(parts)
+
+
+def device_of(module: nn.Module, x: Tensor) -> torch.device:
+    """Where a module's tensors are; where x is, if it has none."""
+    return next((t.device for t in [*module.parameters(), *module.buffers()]), x.device)
+
+
+def uniforms(
+    model: FlowMixture, x: Tensor, guide: SoftmaxEncoder | None = None, *, seed: int = 0
+) -> tuple[Tensor, Tensor]:
     """The probability integral transform of the base variables: uniform on (0, 1) if the model is right.
 
     z_n is drawn from the exact posterior p(z | x_n), component z_n's flow is inverted, and each coordinate of the base
     variable goes through the base's cumulative distribution function.
 
     Args:
-        model, guide: the fitted pair.
+        model: p(x, z).
         x: ``(N, *event)``.
+        guide: where it has a posterior of the weights.
         seed: of the draw of z; the global random state is left as it was.
 
     Returns:
@@ -245,8 +283,8 @@ def uniforms(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, *, seed: int 
     x = check_points("x", x, model, guide)
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        z = torch.multinomial(read(model, guide, x).responsibilities.cpu(), 1).squeeze(-1)
-    x = x.to(guide.temperature.device)
+        z = torch.multinomial(responsibilities(model, guide, x), 1).squeeze(-1)
+    x = x.to(device_of(model, x))
     found = x.new_empty(len(x), x[0].numel())
     with torch.no_grad(), evaluating(model):
         for k in z.unique().tolist():

@@ -9,6 +9,7 @@ pytest collects the subclass and runs every law on it; ``make`` returns a new ob
 
 import math
 import unittest
+from collections.abc import Callable
 from typing import Any
 
 import pyro
@@ -22,6 +23,8 @@ from pyro_vmonf.guides.encoder import SoftmaxEncoder, mlp
 from pyro_vmonf.inference.fit import fit
 from pyro_vmonf.inference.reading import evaluating, read
 from pyro_vmonf.models.mixture import FlowMixture
+from pyro_vmonf.models.priors import RandomWeights
+from pyro_vmonf.transforms.stacking import clear_caches
 
 __all__ = ["ComponentsContract", "PairContract"]
 
@@ -82,6 +85,24 @@ class ComponentsContract(Contract):
             error = (sum(score.var() for score in scores) / 500) ** 0.5
             assert abs(scores[0].mean() - scores[1].mean()) < 6 * error + 1e-6, f"component {k}"
 
+    def test_samples_have_the_density(self) -> None:
+        """The mean of log p over samples is ∫ p log p; where a grid would not fit, transforms undo themselves."""
+        components = self.make()
+        for k in range(components.n_components):
+            flow: Any = components.component(k)
+            with torch.no_grad(), evaluating(components):
+                x = flow.sample((4000,))
+                if math.prod(components.event_shape) <= 2:
+                    scores = components.log_prob(x)[k]
+                    expected = self.integral(components, k, lambda log_p: log_p.exp() * log_p.clamp(min=-1e9))
+                    error = 6 * float(scores.std()) / len(x) ** 0.5 + 0.03
+                    assert abs(float(scores.mean()) - expected) < error, f"component {k}"
+                for transform in reversed(getattr(flow, "transforms", [])):
+                    before = transform.inv(x)
+                    clear_caches(components)
+                    self.close(transform(before), x)
+                    x = before
+
     def test_given_picks_from_the_table(self) -> None:
         components = self.make()
         x = self.points(components)
@@ -94,7 +115,7 @@ class ComponentsContract(Contract):
         if math.prod(components.event_shape) > 2:
             raise unittest.SkipTest("a grid would not fit")
         for k in range(components.n_components):
-            assert abs(self.integral(components, k) - 1) < 0.03, f"component {k}"
+            assert abs(self.integral(components, k, torch.exp) - 1) < 0.03, f"component {k}"
 
     def test_gradients_are_finite_and_reach_every_parameter(self) -> None:
         components = self.make()
@@ -132,8 +153,15 @@ class ComponentsContract(Contract):
         """Asserts that two densities agree."""
         torch.testing.assert_close(found, expected, atol=self.tolerance, rtol=self.tolerance, check_dtype=False)
 
-    def integral(self, components: Components, k: int, reach: float = 9.0, side: int = 500) -> float:
-        """∫ p(x | z = k) dx on a grid of ``side`` points a way, ``reach`` standard deviations about the mean."""
+    def integral(
+        self,
+        components: Components,
+        k: int,
+        function: Callable[[Tensor], Tensor],
+        reach: float = 9.0,
+        side: int = 500,
+    ) -> float:
+        """∫ f(log p(x | z = k)) dx on a grid of ``side`` points a way, ``reach`` standard deviations about the mean."""
         drawn = components.sample(torch.full((2000,), k)).flatten(1)
         axes = [
             torch.linspace(-reach, reach, side).to(drawn) * s + m
@@ -142,7 +170,7 @@ class ComponentsContract(Contract):
         cell = math.prod(float(axis[1] - axis[0]) for axis in axes)
         grid = torch.cartesian_prod(*axes).reshape(-1, *components.event_shape)
         with torch.no_grad(), evaluating(components):
-            return cell * sum(float(components.log_prob(part)[k].exp().sum()) for part in grid.split(50_000))
+            return cell * sum(float(function(components.log_prob(part)[k]).sum()) for part in grid.split(50_000))
 
 
 class PairContract(Contract):
@@ -179,17 +207,20 @@ class PairContract(Contract):
         self.check_loss(model, guide, x, torch.where(torch.arange(len(x)).to(x.device) % 2 == 0, y, -1))
 
     def check_loss(self, model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, y: Tensor | None) -> None:
-        """Asserts that Pyro's loss is minus Σ_n Σ_z q(z | x, y) [log p(x, z) + log p(y | z) − log q(z | x, y)]."""
+        """Asserts that Pyro's loss is minus Σ_n Σ_z q(z | x, y) [log p(x, z) + log p(y | z) − log q(z | x, y)].
+
+        What else the model observes, such as a prior on parameters, is added to both.
+        """
         programs: tuple[Any, Any] = (model, guide)
         with evaluating(model), evaluating(guide):
-            log_weights, constant = guide.log_weights(), torch.zeros(())
+            log_weights = guide.log_weights()
             if log_weights is not None:
                 given = {"weights": log_weights.exp()}
                 programs = poutine.condition(model, given), poutine.block(guide, hide=["weights"])
-                prior = poutine.trace(programs[0]).get_trace(x)
-                prior.compute_log_prob(lambda name, site: name == "weights")
-                constant = prior.nodes["weights"]["log_prob_sum"]
-            loss = TraceEnum_ELBO(max_plate_nesting=1).differentiable_loss(*programs, x, y) + constant
+            loss = TraceEnum_ELBO(max_plate_nesting=1).differentiable_loss(*programs, x, y)
+            trace = poutine.trace(programs[0]).get_trace(x)
+            trace.compute_log_prob(lambda name, site: name not in ("x", "y", "z") and site["is_observed"])
+            loss = loss + sum(site.get("log_prob_sum", 0.0) for site in trace.nodes.values())
             log_q = model.labels.restrict(guide.logits(x), y)
             joint = model.log_joint(x, log_weights).T
             joint = joint if y is None else joint + model.labels.likelihood(y).to(joint)
@@ -212,9 +243,30 @@ class PairContract(Contract):
         assert traces[0].nodes["x"]["scale"] == 10
         assert [trace.nodes["z"]["scale"] for trace in traces] == [10, 10]
 
+    def test_particles_can_be_vectorized(self) -> None:
+        """Two particles at once, which where nothing but z is latent give the loss of one."""
+        model, guide = self.make()
+        x = self.points(model)
+        with torch.no_grad(), evaluating(model), evaluating(guide):
+            pair = TraceEnum_ELBO(num_particles=2, vectorize_particles=True, max_plate_nesting=1).loss(model, guide, x)
+            if guide.log_weights() is None:
+                one = TraceEnum_ELBO(max_plate_nesting=1).loss(model, guide, x)
+                self.close(torch.tensor(pair / len(x)), torch.tensor(one / len(x)))
+        assert math.isfinite(pair)
+
+    def test_means_are_those_of_draws(self) -> None:
+        """``mean()`` of a prior or posterior of the weights, by which mixtures are read."""
+        model, guide = self.make()
+        for part in (model.weights, guide.weights):
+            if isinstance(part, RandomWeights):
+                with torch.no_grad():
+                    drawn = part.distribution().sample((10_000,))
+                error = 6 * drawn.std(0) / 100 + 1e-6
+                assert bool(((drawn.mean(0) - part.mean()).abs() < error).all()), type(part).__name__
+
     def test_predictive_samples(self) -> None:
-        model, _ = self.make()
-        drawn = Predictive(model, num_samples=3)(size=5)
+        model, guide = self.make()
+        drawn = Predictive(model, guide=guide, num_samples=3)(size=5)
         assert drawn["x"].reshape(3, 5, *model.components.event_shape).isfinite().all()
         assert 0 <= int(drawn["z"].min()) <= int(drawn["z"].max()) < model.n_components
 

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
-from pyro.distributions import Laplace, Normal, TransformedDistribution
-from pyro.distributions.transforms import affine_coupling
+from prior_on_flows import MixtureWithPrior
+from pyro.distributions import Independent, Laplace, Normal, TransformedDistribution
+from pyro.distributions.transforms import ExpTransform, affine_coupling
+from torch.distributions.transforms import PowerTransform
 
 from pyro_vmonf.components import MAF, FlowList, RealNVP
 from pyro_vmonf.components.base import Components
@@ -68,6 +70,12 @@ class TestPairWithAPrior(PairContract):
         return FlowMixture(RealNVP(2, 3, transforms=2), DirichletWeights(2.0, 3)), guide
 
 
+class TestPairWithAPriorOnFlows(PairContract):
+    def make(self):
+        model = MixtureWithPrior(RealNVP(2, 3, transforms=2), "learned")
+        return model, SoftmaxEncoder(mlp(2, 3), 3)
+
+
 class TestPairWithSticksAndClasses(PairContract):
     def make(self):
         labels = Labels([0, 1, 1], noise=0.1)
@@ -90,6 +98,38 @@ class AnyComponent(LaplaceClouds):
         return super().sample(torch.zeros_like(z))
 
 
+class WiderSamples(LaplaceClouds):
+    """Samples twice as wide as the density says."""
+
+    def component(self, k):
+        flow = super().component(k)
+
+        class Wide(Independent):
+            def sample(self, sample_shape=()):
+                return 2 * super().sample(sample_shape)
+
+        return Wide(flow.base_dist, 1)
+
+
+class NoInverse(PowerTransform):
+    """Goes to the square of what its inverse goes from."""
+
+    bijective = True
+
+    def _call(self, x):
+        return super()._call(x) ** 2
+
+
+class Mismatched(LaplaceClouds):
+    """In five dimensions: a transform that its inverse does not undo."""
+
+    def __init__(self, features, n_components):
+        super().__init__(5, n_components)
+
+    def component(self, k):
+        return TransformedDistribution(super().component(k), [ExpTransform(), NoInverse(torch.tensor(1.5))])
+
+
 class Forgetful(LaplaceClouds):
     def __init__(self, features, n_components):
         super().__init__(features, n_components)
@@ -107,6 +147,11 @@ class NoLabels(FlowMixture):
         return super().forward(x, None, size)
 
 
+class WrongMean(DirichletWeights):
+    def mean(self):
+        return super().mean().flip(0)
+
+
 class NoSize(SoftmaxEncoder):
     def forward(self, x, y=None, size=None):
         return super().forward(x, y, None)
@@ -119,6 +164,8 @@ class NoSize(SoftmaxEncoder):
         (Wrong, "test_densities_integrate_to_one"),
         (NoGradient, "test_gradients_are_finite_and_reach_every_parameter"),
         (AnyComponent, "test_samples_come_from_the_component_asked_for"),
+        (WiderSamples, "test_samples_have_the_density"),
+        (Mismatched, "test_samples_have_the_density"),
         (Forgetful, "test_a_state_dict_brings_it_back"),
     ],
 )
@@ -127,6 +174,14 @@ def test_the_contract_can_fail(kind, law):
     contract.make = lambda: kind(2, 3)
     with pytest.raises(AssertionError):
         getattr(contract, law)()
+
+
+def test_the_contract_of_pairs_reads_weights_as_they_are_drawn():
+    contract = PairContract()
+    guide = SoftmaxEncoder(mlp(2, 3), 3, weights=DirichletPosterior(3))
+    contract.make = lambda: (FlowMixture(LaplaceClouds(2, 3), WrongMean([1.0, 2.0, 3.0])), guide)
+    with pytest.raises(AssertionError, match="WrongMean"):
+        contract.test_means_are_those_of_draws()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Priors on the weights: their densities, their posteriors, and what plain SVI makes of them."""
 
-import importlib.util
-from pathlib import Path
+import itertools
 
 import pyro
 import pyro.optim
@@ -10,14 +9,16 @@ import torch
 from pyro import poutine
 from pyro.distributions import Beta, Dirichlet, Normal, TransformedDistribution
 from pyro.infer import SVI, Predictive, TraceEnum_ELBO
+from pyro.nn import PyroModule
+from pyro.nn.module import to_pyro_module_
 from torch.distributions import constraints
 
 from pyro_vmonf import checks
 from pyro_vmonf.components import FlowList, RealNVP
 from pyro_vmonf.data import pinwheel
-from pyro_vmonf.guides import DirichletPosterior, PointWeights, SoftmaxEncoder, StickPosterior, mlp
+from pyro_vmonf.guides import DirichletPosterior, PointWeights, SoftmaxEncoder, StickPosterior, WeightsPosterior, mlp
 from pyro_vmonf.inference import fit, read
-from pyro_vmonf.models import DirichletWeights, FlowMixture, SparseWeights, StickBreakingWeights
+from pyro_vmonf.models import DirichletWeights, FlowMixture, SparseWeights, StickBreakingWeights, WeightsPrior
 from pyro_vmonf.models.priors import StickBreaking
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadComponentWarning")
@@ -76,6 +77,63 @@ def test_svi_finds_the_conjugate_posterior_whatever_the_batch(prior, posterior, 
     found, true = (d.sample((200_000,)) for d in (guide.weights.distribution(), exact(torch.tensor(counts).double())))
     torch.testing.assert_close(found.mean(0), true.mean(0), atol=0.015, rtol=0)
     torch.testing.assert_close(found.var(0), true.var(0), atol=0, rtol=0.2)
+
+
+@pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.StartWarning")
+@pytest.mark.parametrize("batch", [60, 20])
+@pytest.mark.parametrize("init", ["kmeans", None])
+@pytest.mark.parametrize("strength", [1.0, 100.0])
+def test_fit_finds_the_conjugate_posterior_of_a_strong_prior_too(strength, init, batch):
+    counts, a = [33, 18, 9], torch.tensor([3.0, 2.0, 1.0]).flip(0) * strength
+    x, components = apart(counts)
+    model, guide = (
+        FlowMixture(components, DirichletWeights(a)),
+        SoftmaxEncoder(Known(), K, weights=DirichletPosterior(K)),
+    )
+    fit(model, guide, x, init=init, epochs=900 * batch // 60, batch_size=batch, learning_rate=2e-2, progress=False)
+    found, exact = guide.weights.distribution(), Dirichlet(a + torch.tensor(counts))
+    torch.testing.assert_close(found.mean.detach(), exact.mean, atol=0.02, rtol=0)
+    torch.testing.assert_close(found.variance.detach(), exact.variance, atol=0, rtol=0.3)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_a_posterior_begins_as_the_conjugate_one(name):
+    prior, counts = PRIORS[name](), torch.tensor([33.0, 18.0, 9.0])
+    posterior = (StickPosterior if name == "sticks" else DirichletPosterior)(K)
+    posterior.initialize(counts, prior)
+    points = Dirichlet(torch.ones(K)).sample((20,))
+    ratio = posterior.distribution().log_prob(points) - prior.distribution().log_prob(points)
+    likelihood = (counts * points.log()).sum(-1)
+    torch.testing.assert_close(ratio - likelihood, (ratio - likelihood).mean().expand(20))
+
+
+def test_sticks_begin_as_a_dirichlet_posterior_where_the_prior_is_one():
+    counts, prior = torch.tensor([33.0, 18.0, 9.0]), DirichletWeights([2.0, 1.0, 3.0])
+    posterior = StickPosterior(K)
+    posterior.initialize(counts, prior)
+    points = Dirichlet(torch.ones(K)).sample((20,))
+    exact = Dirichlet(prior.concentration + counts).log_prob(points)
+    torch.testing.assert_close(posterior.distribution().log_prob(points), exact)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        DirichletWeights(1.0, 4),
+        DirichletWeights([2.0, 0.9, 1.0, 3.0]),
+        *(StickBreakingWeights(4, a) for a in (0.5, 1.0, 2.9, 3.0)),
+    ],
+)
+def test_a_prior_has_a_mode_where_its_density_is_bounded(prior):
+    """Near the corners and edges of the simplex, at least one of four directions is as steep as any."""
+    few = torch.tensor([1e-4, 1e-8, 1e-12])
+    corners = [
+        torch.stack([few if i in small else (1 - len(small) * few) / (4 - len(small)) for i in range(4)], -1)
+        for n in (1, 2, 3)
+        for small in itertools.combinations(range(4), n)
+    ]
+    heights = torch.stack([prior.distribution().log_prob(corner) for corner in corners])
+    assert bool((heights.diff(dim=-1) < 1e-2).all()) == prior.has_mode
 
 
 def test_the_mode_is_found():
@@ -149,16 +207,27 @@ def test_fit_trains_and_reads_with_the_posteriors_mean(posterior):
 
 @pytest.mark.parametrize(("prior", "alive"), [(SparseWeights(6), 3), (DirichletWeights(50.0, 6), 6)])
 def test_surplus_components_lose_their_weight_under_a_sparse_prior(prior, alive):
-    """Two components at each of three clusters: of each two, a sparse prior empties the lesser."""
+    """From equal weights: three components where there are points, and three where there are none."""
     x, _ = apart([33, 18, 9])
-    components = FlowList([Normal(torch.tensor([c]), 0.1).to_event(1) for c in (-4.0, 0.0, 4.0) for _ in range(2)])
-    model = FlowMixture(components, prior)
-    guide = SoftmaxEncoder(Known(2), 6, weights=DirichletPosterior(6))
-    guide.network.offsets.data -= torch.tensor([0.0, 3.0] * 3)
-    guide.weights.initialize(torch.tensor([31.0, 2.0, 17.0, 1.0, 8.5, 0.5]))
-    fit(model, guide, x, init=None, epochs=400, batch_size=60, learning_rate=5e-2, progress=False)
+    components = FlowList([Normal(torch.tensor([c]), 0.1).to_event(1) for c in (-4.0, 0.0, 4.0, -2.0, 2.0, 6.0)])
+    model, guide = FlowMixture(components, prior), SoftmaxEncoder(mlp(1, 6), 6, weights=DirichletPosterior(6))
+    fit(model, guide, x, init=None, epochs=1500, batch_size=60, learning_rate=2e-2, progress=False)
     shares = guide.weights.mean()
     assert int((shares > 0.01).sum()) == alive
+    if alive == 3:
+        torch.testing.assert_close(shares[:3], torch.tensor([33.0, 18.0, 9.0]) / 60, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize(("prior", "alive"), [(SparseWeights(6), 3), (DirichletWeights(50.0, 6), 6)])
+def test_a_sparse_prior_empties_the_lesser_of_two_copies(prior, alive):
+    """Two components at each of three clusters, of which one already has most of the points."""
+    x, _ = apart([33, 18, 9])
+    components = FlowList([Normal(torch.tensor([c]), 0.1).to_event(1) for c in (-4.0, 0.0, 4.0) for _ in range(2)])
+    model, guide = FlowMixture(components, prior), SoftmaxEncoder(Known(2), 6, weights=DirichletPosterior(6))
+    guide.network.offsets.data -= torch.tensor([0.0, 3.0] * 3)
+    guide.weights.initialize(torch.tensor([31.0, 2.0, 17.0, 1.0, 8.5, 0.5]), DirichletWeights(0.1, 6))
+    fit(model, guide, x, init=None, epochs=400, batch_size=60, learning_rate=5e-2, progress=False)
+    assert int((guide.weights.mean() > 0.01).sum()) == alive
 
 
 @pytest.mark.parametrize(
@@ -198,10 +267,14 @@ def test_predictive_draws_the_weights_from_their_posterior():
     x, components = apart([30, 20, 10])
     model = FlowMixture(components, DirichletWeights(1.0, K))
     guide = SoftmaxEncoder(Known(), K, weights=DirichletPosterior(K))
-    guide.weights.initialize(torch.tensor([300.0, 200.0, 100.0]))
+    guide.weights.initialize(torch.tensor([300.0, 200.0, 100.0]), model.weights)
     drawn = Predictive(model, guide=guide, num_samples=200)(x)
     assert drawn["weights"].reshape(200, K).shape == (200, K)
     torch.testing.assert_close(drawn["weights"].mean(0).flatten(), torch.tensor([3.0, 2.0, 1.0]) / 6, atol=0.02, rtol=0)
+    new = Predictive(model, guide=guide, num_samples=200)(size=50)
+    assert new["x"].shape[:2] == (200, 50)
+    assert not torch.equal(new["x"][0], new["x"][1])
+    torch.testing.assert_close((new["x"] < -2).double().mean(), torch.tensor(0.5), atol=0.03, rtol=0)
     prior = Predictive(model, num_samples=300)(size=40)
     torch.testing.assert_close(prior["weights"].mean(0).flatten(), torch.full((K,), 1 / 3), atol=0.06, rtol=0)
 
@@ -243,6 +316,63 @@ def test_bad_priors_are_named(make, message):
         make()
 
 
+class ByName(WeightsPrior):
+    """A prior whose parameter is Pyro's, not a module's."""
+
+    def distribution(self):
+        return Dirichlet(pyro.param("counts", torch.ones(K), constraint=constraints.positive))
+
+    def mean(self):
+        return self.distribution().mean
+
+
+class PosteriorByName(ByName, WeightsPosterior):
+    pass
+
+
+def test_parameters_by_name_are_drawn_from_and_refused_by_a_fit():
+    x, components = apart([300, 200, 100])
+    model = FlowMixture(components, DirichletWeights(1.0, K))
+    guide = SoftmaxEncoder(Known(), K, weights=PosteriorByName())
+    svi = SVI(
+        model,
+        guide,
+        pyro.optim.Adam({"lr": 0.1}),
+        TraceEnum_ELBO(num_particles=8, vectorize_particles=True, max_plate_nesting=1),
+    )
+    for _ in range(100):
+        svi.step(x)
+    shares = torch.bincount(checks.replicate(model, guide, size=600).z.flatten(), minlength=K) / 60_000
+    torch.testing.assert_close(shares, guide.weights.mean().detach().to(shares), atol=0.03, rtol=0)
+    assert float(shares[0]) > 0.4
+    with pytest.raises(ValueError, match=r"by pyro.param, which fit would not train|\['counts'\]"):
+        fit(model, guide, x, epochs=1, init=None, progress=False)
+
+
+def test_a_checkpoint_is_of_one_prior(tmp_path):
+    x, components = apart([20, 20, 20])
+    for strength in (1.0, 500.0):
+        model = FlowMixture(components, DirichletWeights(strength, K))
+        guide = SoftmaxEncoder(Known(), K, weights=DirichletPosterior(K))
+        settings = {"init": None, "epochs": 1, "progress": False, "checkpoint": tmp_path / "fit.pt"}
+        if strength == 1.0:
+            fit(model, guide, x, **settings)
+        else:
+            with pytest.raises(ValueError, match="weights"):
+                fit(model, guide, x, **settings)
+
+
+def test_modules_become_pyros_own_kind():
+    """Pyro's idiom for priors on parameters finds modules that it can turn."""
+    model, guide = FlowMixture(RealNVP(2, K), "learned"), SoftmaxEncoder(mlp(2, K), K)
+    x, elbo = torch.randn(5, 2), TraceEnum_ELBO(max_plate_nesting=1)
+    before = elbo.loss(model, guide, x)
+    for part in (model, guide):
+        to_pyro_module_(part)
+    assert isinstance(model.components, PyroModule)
+    assert elbo.loss(model, guide, x) == pytest.approx(before)
+
+
 class Drawn(torch.nn.Module):
     def forward(self):
         return pyro.sample("weights", Dirichlet(torch.ones(K))).log()
@@ -254,6 +384,9 @@ class Drawn(torch.nn.Module):
         lambda: FlowMixture(RealNVP(2, 3), Drawn()),
         lambda: SoftmaxEncoder(mlp(2, 3), 3, weights="dirichlet"),
         lambda: SoftmaxEncoder(mlp(2, 3), 3, weights=DirichletPosterior),
+        lambda: SoftmaxEncoder(mlp(2, 3), 3, weights=DirichletWeights(1.0, 3)),
+        lambda: FlowMixture(RealNVP(2, 3), DirichletPosterior(3)),
+        lambda: FlowMixture(RealNVP(2, 3), PointWeights(3)),
     ],
 )
 def test_other_things_than_priors_and_posteriors_are_named(make):
@@ -267,7 +400,7 @@ def test_other_things_than_priors_and_posteriors_are_named(make):
         (DirichletWeights(1.0, K), None, {}, r"guide: expected .* it has no \['weights'\]"),
         ("learned", DirichletPosterior(K), {}, r"guide: expected .* it has \['weights'\] too"),
         (SparseWeights(K), PointWeights(K), {}, "guide: expected a distribution of π, .* no mode"),
-        (StickBreakingWeights(K, 0.5), PointWeights(K), {}, "guide: expected a distribution of π, .* no mode"),
+        (StickBreakingWeights(K, 1.9), PointWeights(K), {}, "guide: expected a distribution of π, .* no mode"),
         (DirichletWeights(1.0, K), DirichletPosterior(K), {"posterior": "exact"}, "posterior: expected 'encoder'"),
     ],
 )
@@ -276,13 +409,3 @@ def test_programs_that_do_not_fit_are_named(prior, posterior, settings, message)
     model, guide = FlowMixture(RealNVP(2, K), prior), SoftmaxEncoder(mlp(2, K), K, weights=posterior)
     with pytest.raises(ValueError, match=message):
         fit(model, guide, x, epochs=1, progress=False, **settings)
-
-
-def test_a_group_that_is_not_there_is_named():
-    path = Path(__file__).parent.parent / "examples" / "groups.py"
-    spec = importlib.util.spec_from_file_location("groups", path)
-    groups = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(groups)
-    model = groups.Model(RealNVP(2, 3))
-    with pytest.raises(ValueError, match="group: expected 0 to 3, got 0 to 4"):
-        model(torch.zeros(2, 2), torch.tensor([0, 4]), 2)

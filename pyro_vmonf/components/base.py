@@ -1,6 +1,5 @@
 """The seam: what a mixture, a guide, a fit or a metric may know of p(x | z)."""
 
-from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from pyro_vmonf.transforms.stacking import clear_caches
 __all__ = ["Components", "Given"]
 
 
-class Components(nn.Module, ABC):
+class Components(nn.Module):
     """p(x | z) for all K components at once.
 
     A subclass sets :attr:`n_components` and :attr:`event_shape` and gives :meth:`table` and :meth:`component`.
@@ -23,16 +22,16 @@ class Components(nn.Module, ABC):
     n_components: int
     event_shape: Size
 
-    @abstractmethod
     def table(self, x: Tensor) -> Tensor:
         """log p(x_n | z = k) in nats: x ``(N, *event)`` → ``(K, N)``, every component evaluated once."""
+        raise NotImplementedError(f"{type(self).__name__}: expected a method table(x)")
 
-    @abstractmethod
     def component(self, k: int) -> torch.distributions.Distribution:
         """The k-th flow alone, as a distribution with ``event_shape`` and an empty ``batch_shape``.
 
         It shares the tensors of the whole, and is to be asked for again after the parameters have changed.
         """
+        raise NotImplementedError(f"{type(self).__name__}: expected a method component(k)")
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x | z = k) in nats: x ``(*batch, *event)`` → ``(K, *batch)``.

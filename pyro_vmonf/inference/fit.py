@@ -183,7 +183,7 @@ def fit(
         raise ValueError("pretrain_epochs, encoder_delay: expected labels in y to train on, got none")
     if validation is not None:
         validation = check_points("validation", validation, model, guide)
-    settings = options.fixed() | opening.fixed()
+    settings = options.fixed() | opening.fixed() | {"weights": repr(model.weights)}
     saver = Saver(checkpoint, checkpoint_minutes, settings, x, y)
     model.to(device)
     guide.to(device)
@@ -361,6 +361,13 @@ def check_sites(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, posterior:
         for part in (model, guide):
             stack.enter_context(evaluating(part))
         traces = [poutine.trace(part).get_trace(x) for part in (model, guide)]
+        own = {id(p) for part in (model, guide) for p in part.parameters()}
+        strangers = [name for name, p in pyro.get_param_store().named_parameters() if id(p) not in own]
+    if strangers:
+        raise ValueError(
+            f"model, guide: expected parameters that belong to the modules (nn.Parameter, PyroParam), got {strangers} "
+            "by pyro.param, which fit would not train; use SVI, or make them PyroParams"
+        )
     drawn = [set(trace.stochastic_nodes) for trace in traces]
     if missing := sorted(drawn[0] - drawn[1]):
         raise ValueError(

@@ -19,6 +19,7 @@ from pyro_vmonf.inference.reading import read
 from pyro_vmonf.inference.run import NonFiniteError, Run
 from pyro_vmonf.inference.start import Start, with_labels
 from pyro_vmonf.models.mixture import FlowMixture
+from pyro_vmonf.models.priors import WeightsPrior
 from pyro_vmonf.models.weights import log_mean
 
 __all__ = ["Opening", "StartWarning"]
@@ -139,7 +140,11 @@ class Opening:
 
     def begin(self, run: Run, targets: Tensor | None) -> Tensor | None:
         """Sets components and weights by a start's responsibilities; these, in the order of the components."""
+        prior, posterior, k = run.model.weights, run.guide.weights, run.model.n_components
         if targets is None:
+            if posterior is not None and posterior.untouched():
+                counts = torch.full((k,), len(run.x) / k, device=run.device)
+                posterior.initialize(counts, cast(WeightsPrior, prior))
             return None
         some = torch.randperm(len(run.x))[:INITIAL_POINTS].to(run.x.device)
         points = run.batch(some)[0]
@@ -147,10 +152,10 @@ class Opening:
         self.left |= set(left)
         ordered = targets if run.y is not None else match_members(run.model, points, targets, some, left)
         initialize(run.model, points, ordered[some])
-        for weights, counts in ((run.model.weights, ordered.mean(0)), (run.guide.weights, ordered.sum(0))):
-            learn = getattr(weights, "initialize", None)
-            if learn is not None:
-                learn(counts.to(run.device))
+        if posterior is not None:
+            posterior.initialize(ordered.sum(0).to(run.device), cast(WeightsPrior, prior))
+        elif callable(learn := getattr(prior, "initialize", None)):
+            learn(ordered.mean(0).to(run.device))
         return ordered
 
 

@@ -103,12 +103,12 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def check_points(name: str, x: Tensor, model: FlowMixture, guide: SoftmaxEncoder) -> Tensor:
+def check_points(name: str, x: Tensor, model: FlowMixture, guide: SoftmaxEncoder | None = None) -> Tensor:
     """x ``(N, *event)``, N ≥ 1, finite, in the model's floating-point type."""
     shape = model.components.event_shape
     x = check_events(name, x, shape)
     if x.dim() != len(shape) + 1 or not len(x):
         raise ValueError(f"{name}: expected shape (N, {', '.join(map(str, shape))}) with N ≥ 1, got {tuple(x.shape)}")
     check_finite(name, x)
-    dtype = next((p.dtype for p in [*model.parameters(), *guide.parameters()]), x.dtype)
+    dtype = next((p.dtype for p in [*model.parameters(), *(guide.parameters() if guide else ())]), x.dtype)
     return x.to(dtype)
