@@ -23,7 +23,7 @@ K = 5
 
 
 class MixedTemperatures(SoftmaxEncoder):
-    """q(z | x) = Σ_m w_m softmax(network(x) / T_m), w learned: sure of some points without being sure of all."""
+    """q(z | x) = Σ_m w_m softmax(network(x) / T T_m), w learned: sure of some points without being sure of all."""
 
     def __init__(self, network, n_components, temperatures=(0.5, 1.0, 4.0)):
         super().__init__(network, n_components)
@@ -31,7 +31,7 @@ class MixedTemperatures(SoftmaxEncoder):
         self.mix = nn.Parameter(torch.zeros(len(temperatures)))
 
     def logits(self, x):
-        each = (self.network(x) / self.temperatures[:, None, None]).log_softmax(-1)
+        each = (self.network(x) / (self.temperature * self.temperatures[:, None, None])).log_softmax(-1)
         return (self.mix.log_softmax(0)[:, None, None] + each).logsumexp(0)
 
 

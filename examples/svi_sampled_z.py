@@ -77,7 +77,7 @@ def main(args):
         rows, milliseconds = train(pair, elbo, [wrap(part) for part in pair], x, args, steps)
         step, value, spread = zip(*rows, strict=True)
         print(f"{name}: ELBO {value[-1]:.3f}, noise {spread[0]:.2f} … {spread[-1]:.2f}, {milliseconds:.1f} ms a step")
-        left.plot(step, value, marker="o", markersize=3, label=name)
+        left.plot(step, value, marker="o", markersize=3, label=f"{name}, {milliseconds:.0f} ms a step")
         right.plot(step, spread, marker="o", markersize=3)
     left.set(xlabel="step", ylabel="ELBO (exact), nats", ylim=(-4, -2.2))
     left.legend(fontsize=8)

@@ -90,13 +90,15 @@ class DirichletWeights(WeightsPrior):
 
     def __init__(self, concentration: float | Tensor | Sequence[float], n_components: int | None = None) -> None:
         super().__init__()
-        if isinstance(concentration, Tensor) and not concentration.dim():
-            concentration = float(concentration)
+        if isinstance(concentration, str):
+            raise TypeError(f"concentration: expected a number or K numbers, got {concentration!r}")
+        if getattr(concentration, "ndim", None) == 0:  # an array or a tensor
+            concentration = float(concentration)  # type: ignore[arg-type]
         if isinstance(concentration, Real):
             if n_components is None:
                 raise ValueError(f"n_components: expected K beside one concentration, {concentration!r}, got None")
             concentration = [check_positive("concentration", concentration)] * check_count("n_components", n_components)
-        given = torch.as_tensor(concentration, dtype=torch.float64)
+        given = torch.as_tensor(concentration, dtype=torch.float64).detach()
         if given.dim() != 1 or not len(given) or not bool(((given > 0) & (given < math.inf)).all()):
             raise ValueError(f"concentration: expected finite numbers above 0, got {given.tolist()}")
         if n_components is not None and len(given) != n_components:

@@ -147,8 +147,8 @@ def compared(observed: Tensor, replicated: Tensor) -> dict[str, Any]:
 def standard_statistics() -> dict[str, Statistic]:
     """Statistics that suit most data: name → function of ``(N, *event)``.
 
-    Means, standard deviations and quantiles are those of each coordinate; where there are more than 16, as in images, of
-    two numbers of each point: the mean and the standard deviation of its coordinates.
+    Means, standard deviations and quantiles are those of each coordinate; where there are more than 16, as in images,
+    of two numbers of each point: the mean and the standard deviation of its coordinates.
     """
     return {
         "mean": lambda x: few(x).mean(0),
@@ -191,6 +191,8 @@ def nearest_distances(x: Tensor, others: Tensor | None = None) -> Tensor:
 def energy_distance(x: Tensor, others: Tensor) -> Tensor:
     """2 E|X − Y| − E|X − X′| − E|Y − Y′| ≥ 0, 0 where both have one distribution: Székely and Rizzo, 2013."""
     a, b = flat(x), flat(others)
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"others: expected points of {a.shape[1]} coordinates, as x has, got {b.shape[1]}")
     across, *within = (mean_distance(*pair) for pair in ((a, b), (a, a), (b, b)))
     return (2 * across - sum(within)).clamp(min=0)
 
@@ -224,7 +226,8 @@ class RadialProfile:
     """
 
     def __init__(self, centre: Tensor, reach: float, bins: int = 10) -> None:
-        self.centre, self.reach, self.bins = centre, check_positive("reach", reach), check_count("bins", bins)
+        self.centre = torch.as_tensor(centre)
+        self.reach, self.bins = check_positive("reach", reach), check_count("bins", bins)
 
     def __call__(self, x: Tensor) -> Tensor:
         radius = flat(x - self.centre.to(x)).norm(dim=-1)
@@ -250,7 +253,7 @@ def responsibilities(model: FlowMixture, guide: SoftmaxEncoder | None, x: Tensor
     """p(z | x) ``(N, K)``, on the CPU, with the mean of the guide's weights where it has a posterior of them."""
     x = check_points("x", x, model, guide)
     weights = None if guide is None else guide.log_weights()
-    with evaluating(model):
+    with torch.no_grad(), evaluating(model):
         parts = [model.responsibilities(part.to(device_of(model, x)), weights).cpu() for part in x.split(1024)]
     return torch.cat(parts)
 

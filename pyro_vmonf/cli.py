@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pyro_vmonf._files import writable_folder
+from pyro_vmonf.models import DirichletWeights, FlowMixture
 from pyro_vmonf.reproduce import EXPERIMENTS, draw_plate, draw_transforms, run
 from pyro_vmonf.reproduce.experiment import save_figure
 
@@ -74,7 +75,12 @@ def figures(name: str) -> dict[str, Any]:
     if name == "transforms":
         return draw_transforms()
     model, _ = EXPERIMENTS["pinwheel"].build()
-    return {"plate": draw_plate(model)}
+    prior = FlowMixture(model.components, DirichletWeights(1.0, model.n_components))
+    return {
+        "plate": draw_plate(model),
+        "plate-labels": draw_plate(model, labelled=True),
+        "plate-prior": draw_plate(prior),
+    }
 
 
 def report(scores: dict[str, Any]) -> None:

@@ -195,6 +195,7 @@ def predictive(rows: Sequence[dict[str, Any]], columns: int = 4) -> Figure:
         ax.axvline(row["observed"], color="C3")
         ax.set_title(f"{row['statistic']}, p = {row['p']:.2f}", fontsize=8)
         ax.set_yticks([])
+        ax.locator_params(axis="x", nbins=4)
         ax.tick_params(labelsize=7)
     return figure
 

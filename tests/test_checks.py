@@ -77,7 +77,7 @@ def test_the_predictive_of_weights_with_a_posterior_draws_them():
 
 
 def test_base_variables_of_the_right_model_are_uniform():
-    model, guide = flows()
+    model, _ = flows()
     with torch.no_grad():
         x = model(size=3000)
     values, z = checks.uniforms(model, x)
@@ -161,6 +161,8 @@ def test_bad_input_is_named():
         checks.predictive_check(drawn.x[0] * float("nan"), drawn)
     with pytest.raises(ValueError, match="reach: expected a finite number above 0"):
         checks.RadialProfile(torch.zeros(2), 0.0)
+    with pytest.raises(ValueError, match="others: expected points of 2 coordinates, as x has, got 3"):
+        checks.energy_distance(drawn.x[0], torch.zeros(4, 3))
     with pytest.raises(ValueError, match="share: expected a number above 0"):
         checks.quantiles(2.0)
     with pytest.raises(ValueError, match="x: expected at least 2 points, got 1"):

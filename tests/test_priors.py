@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pyro
 import pyro.optim
 import pytest
@@ -376,6 +377,16 @@ def test_modules_become_pyros_own_kind():
 class Drawn(torch.nn.Module):
     def forward(self):
         return pyro.sample("weights", Dirichlet(torch.ones(K))).log()
+
+
+@pytest.mark.parametrize("one", [2.0, torch.tensor(2.0), np.float32(2), np.array(2.0)])
+def test_one_concentration_may_be_any_number(one):
+    assert DirichletWeights(one, 3).concentration.tolist() == [2.0] * 3
+
+
+def test_a_concentration_that_is_no_number_is_named():
+    with pytest.raises(TypeError, match="concentration: expected a number or K numbers"):
+        DirichletWeights("1.0", 3)
 
 
 @pytest.mark.parametrize(

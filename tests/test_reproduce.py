@@ -80,7 +80,7 @@ def test_drawings(tmp_path):
     assert run("transforms", "--out", tmp_path) == 0
     check_figures(tmp_path, "affine", "prelu", "coupling")
     assert run("plate", "--out", tmp_path) == 0
-    check_figures(tmp_path, "plate")
+    check_figures(tmp_path, "plate", "plate-labels", "plate-prior")
 
 
 @pytest.mark.parametrize("name", ["pinwheel", "plate"])
