@@ -82,28 +82,23 @@ class SoftmaxEncoder(PyroModule):
         where that has a posterior. Without x it samples π alone, so that ``Predictive(model, guide=guide)(size=N)``
         gives new points.
 
-        z follows q(z | x, y) ∝ q(z | x) p(y | z), or the belief y (see ``Labels``). Where that is known for sure the
-        ELBO has no gradient for the network; to teach it the labels add ``-guide.label_log_prob(x, y).mean()`` of the
-        labelled points to the loss, as ``fit`` does.
+        z follows q(z | x, y) ∝ q(z | x) p(y | z), or the belief y of its class (see ``Labels.restrict``). Where that is
+        known for sure the ELBO has no gradient for the network; to teach it the labels add
+        ``-guide.label_log_prob(x, y).mean()`` of the labelled points to the loss, as ``fit`` does.
         """
         if self.weights is not None:
             self.weights()
         if x is None:
             return None
         with pyro.plate("data", size or len(x), subsample=torch.arange(len(x), device=x.device), dim=-1):
-            logits = self.labels.restrict(self.logits(x), self.checked(y, len(x)))
+            said = None if y is None else self.labels.checked(y, len(x))
+            logits = self.labels.restrict(self.logits(x), said)
             z: Tensor = pyro.sample("z", Categorical(logits=logits), infer={"enumerate": "parallel"})
         return z
 
     def log_weights(self) -> Tensor | None:
         """log E_q[π] ``(K,)``, where π has a posterior; p(x) is then the predictive density, for it is linear in π."""
         return None if self.weights is None else self.weights.log_mean()
-
-    def checked(self, y: Tensor | None, size: int) -> Tensor | None:
-        """y, checked where Pyro's validation is on."""
-        if y is None or not torch.distributions.Distribution._validate_args:
-            return y
-        return self.labels.check(y, size)
 
     def logits(self, x: Tensor) -> Tensor:
         """log q(z = k | x) without labels: x ``(N, *event)`` → ``(N, K)``.

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
-from pyro_vmonf._checks import check_count, check_labels
+from pyro_vmonf._checks import as_numbers, check_count, check_labels
 
 __all__ = ["Labels", "as_labels", "known"]
 
@@ -28,39 +29,43 @@ class Labels(nn.Module):
     """
 
     classes: Tensor
-    probabilities: Tensor
+    noise: Tensor
 
     def __init__(self, classes: Sequence[int], noise: float = 0.0) -> None:
         super().__init__()
-        owners = [check_count("classes", c, 0) for c in classes]
+        if isinstance(classes, str) or not hasattr(classes, "__len__"):
+            raise TypeError(f"classes: expected K integers, the class of each component, got {classes!r}")
+        owners = [check_count("classes", int(c) if isinstance(c, Tensor) else c, 0) for c in classes]
         self.n_classes = max(owners, default=-1) + 1
         missing = sorted(set(range(self.n_classes)) - set(owners))
         if missing or not owners:
             raise ValueError(f"classes: expected a component for each class from 0, got none for {missing}")
         limit = (self.n_classes - 1) / self.n_classes
-        if not 0 <= noise < max(limit, 1e-12):
-            raise ValueError(f"noise: expected a number from 0 to below {limit:.3g}, got {noise!r}")
-        self.noise = float(noise)
-        own = nn.functional.one_hot(torch.tensor(owners), self.n_classes).to(torch.get_default_dtype())
-        other = self.noise / max(self.n_classes - 1, 1)
+        if not isinstance(noise, Real) or not 0 <= noise < max(limit, 1e-12):
+            expected = f"a number from 0 to below {limit:.3g}" if limit else "0, as there is one class"
+            raise ValueError(f"noise: expected {expected}, got {noise!r}")
         self.register_buffer("classes", torch.tensor(owners))
-        self.register_buffer("probabilities", own * (1 - self.noise) + (1 - own) * other)
+        self.register_buffer("noise", torch.tensor(float(noise)))
 
     def one_each(self) -> "Labels":
         """Labels as noisy, of as many components as there are classes."""
-        return Labels(range(self.n_classes), self.noise)
+        return Labels(range(self.n_classes), float(self.noise)).to(self.classes.device)
 
     def forward(self) -> Tensor:
         """log p(y | z), ``(K, C)``."""
-        return self.probabilities.log()
+        own = nn.functional.one_hot(self.classes, self.n_classes).to(self.noise)
+        return (own * (1 - self.noise) + (1 - own) * self.noise / max(self.n_classes - 1, 1)).log()
 
     def check(self, y: object, size: int) -> Tensor:
         """y as integers ``(N,)`` or beliefs ``(N, C)``; raises ``TypeError`` or ``ValueError`` naming what is wrong."""
-        given = torch.as_tensor(y)
+        given = as_numbers("y", y)
         if given.dim() != 2:
             return check_labels("y", given, size, self.n_classes)
         if not given.is_floating_point():
-            raise TypeError(f"y: expected beliefs as floating-point numbers, got {given.dtype}")
+            raise TypeError(
+                f"y: expected integers ({size},), or beliefs as floating-point numbers ({size}, {self.n_classes}), got "
+                f"{given.dtype} {tuple(given.shape)}"
+            )
         if given.shape != (size, self.n_classes):
             raise ValueError(f"y: expected beliefs of shape ({size}, {self.n_classes}), got {tuple(given.shape)}")
         sums = (given >= 0).all(-1) & ((given.sum(-1) - 1).abs() < 1e-4)
@@ -70,6 +75,11 @@ class Labels(nn.Module):
                 f"{bad} other rows"
             )
         return given
+
+    def checked(self, y: object, size: int) -> Tensor:
+        """y as a tensor; where Pyro's validation is on, checked."""
+        on = torch.distributions.Distribution._validate_args
+        return self.check(y, size) if on else torch.as_tensor(y)
 
     def restrict(self, logits: Tensor, y: Tensor | None) -> Tensor:
         """log q(z | x, y) from log q(z | x) ``(N, K)``.
@@ -92,7 +102,7 @@ class Labels(nn.Module):
     def likelihood(self, y: Tensor) -> Tensor:
         """log p(y | z) ``(N, K)``; 0 without label, and for beliefs."""
         if y.dim() == 2:
-            return self.probabilities.new_zeros(len(y), len(self.classes))
+            return self.noise.new_zeros(len(y), len(self.classes))
         return self().T[y.clamp(min=0)].masked_fill(~known(y).unsqueeze(-1), 0.0)
 
     def of_classes(self, logits: Tensor) -> Tensor:
@@ -108,7 +118,7 @@ class Labels(nn.Module):
         return torch.where(y > 0, y.to(logits) * each, torch.zeros_like(each)).sum(-1)
 
     def extra_repr(self) -> str:
-        return f"classes={self.classes.tolist()}, noise={self.noise}"
+        return f"classes={self.classes.tolist()}, noise={float(self.noise):.6g}"
 
 
 def known(y: Tensor) -> Tensor:

@@ -65,8 +65,10 @@ class FlowMixture(PyroModule):
         Returns:
             x.
         """
-        if y is not None and x is None:
-            raise ValueError("y: expected labels of an observed x, got labels without x")
+        if y is not None:
+            if x is None:
+                raise ValueError("y: expected labels of an observed x, got labels without x")
+            y = self.labels.checked(y, len(x))
         log_weights = self.weights()
         with self.plate(x, size):
             z = pyro.sample("z", Categorical(logits=log_weights), infer={"enumerate": "parallel"})

@@ -77,6 +77,14 @@ def check_finite(name: str, x: Tensor) -> None:
         raise ValueError(f"{name}: expected finite values, got {bad} NaN or infinite of {x.numel()}")
 
 
+def as_numbers(name: str, given: Any) -> Tensor:
+    """``given`` as a tensor; raises ``TypeError`` if it holds no numbers, such as names of classes."""
+    try:
+        return torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name}: expected numbers, got {type(given).__name__} that holds others: {error}") from error
+
+
 def check_labels(name: str, y: Any, size: int, n_components: int) -> Tensor:
     """Returns ``y`` as a ``LongTensor`` of shape ``(size,)`` with values from −1 (unlabelled) to K − 1.
 
@@ -84,7 +92,7 @@ def check_labels(name: str, y: Any, size: int, n_components: int) -> Tensor:
         TypeError: if the labels are not integers.
         ValueError: if their number or range is wrong.
     """
-    labels = torch.as_tensor(y)
+    labels = as_numbers(name, y)
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(f"{name}: expected integer labels, got {labels.dtype}")
     if labels.shape != (size,):

@@ -18,7 +18,7 @@ def curve(table, family):
     ax = figure.subplots()
     rows = {row for row, _ in table if row.rsplit("-", 1)[0] == family}
     counts = {row: int(row.rsplit("-", 1)[1]) for row in sorted(rows, key=lambda row: int(row.rsplit("-", 1)[1]))}
-    for method in dict.fromkeys(method for row, method in table if row in rows):
+    for method in dict.fromkeys(method for row, method in table if row in rows and method != "left-out"):
         found = {n: [r["accuracy"] for r in table[row, method] if "accuracy" in r] for row, n in counts.items()}
         found = {n: values for n, values in found.items() if values}
         if found:

@@ -2,8 +2,8 @@
 
     y ~ Cat(1/C);  z ~ N(0, I);  x ~ Bernoulli(decoder(y, z)), or a Normal for points;  q(y | x), q(z | x, y) amortized
 
-Reference: Kingma et al., 2014 (arXiv:1406.5298), model M2; −log q(y | x) of the labelled points is a loss of its own,
-weighted as there and in Pyro's example.
+Reference: Kingma et al., 2014 (arXiv:1406.5298), model M2. The mean of −log q(y | x) of labelled points is part of the
+loss per observation, with weight 1; in the paper .1, and in Pyro's own example a step of its own.
 """
 
 import pyro
@@ -56,17 +56,18 @@ def joined(a, b):
 
 def train(vae, x, y, *, epochs, batch_size, learning_rate=4e-4, labelled_batch=100, label_weight=1.0):
     """Adam on the ELBO per observation, plus ``label_weight`` · mean −log q(y | x); each step sees labelled points."""
-    labelled = (y >= 0).nonzero().squeeze(-1)
+    labelled, others = (y >= 0).nonzero().squeeze(-1), (y < 0).nonzero().squeeze(-1)
+    share = len(labelled) / len(x)
     codes = nn.functional.one_hot(y.clamp(min=0), vae.n_classes).to(x)
     elbo, summed = TraceEnum_ELBO(max_plate_nesting=1), config_enumerate(vae.guide, "parallel", expand=True)
     optimizer = torch.optim.Adam(vae.parameters(), learning_rate)
     with pyro.validation_enabled(False):
         for _ in range(epochs):
-            for places in torch.randperm(len(x)).split(batch_size):
+            for places in others[torch.randperm(len(others))].split(batch_size):
                 some = labelled[torch.randperm(len(labelled))][:labelled_batch]
                 loss = elbo.differentiable_loss(vae.model, summed, x[places]) / len(places)
                 supervised = elbo.differentiable_loss(vae.model, vae.guide, x[some], codes[some]) / len(some)
-                loss = loss + len(labelled) / len(x) * supervised
+                loss = (1 - share) * loss + share * supervised
                 loss = loss + label_weight * nn.functional.cross_entropy(vae.encode_y(x[some]), y[some])
                 optimizer.zero_grad()
                 loss.backward()

@@ -179,11 +179,12 @@ def fit(
         clip_norm=clip_norm,
         seed=seed,
     )
-    if (pretrain_epochs or encoder_delay) and y is None:
-        raise ValueError("pretrain_epochs, encoder_delay: expected labels in y to train on, got none")
+    if (pretrain_epochs or encoder_delay or interleave or labelled_share is not None) and y is None:
+        names = "pretrain_epochs, encoder_delay, interleave, labelled_share"
+        raise ValueError(f"{names}: expected labels in y to train on, got none")
     if validation is not None:
         validation = check_points("validation", validation, model, guide)
-    settings = options.fixed() | opening.fixed() | {"weights": repr(model.weights)}
+    settings = options.fixed() | opening.fixed() | {"weights": repr(model.weights), "labels": repr(model.labels)}
     saver = Saver(checkpoint, checkpoint_minutes, settings, x, y)
     model.to(device)
     guide.to(device)

@@ -18,6 +18,7 @@ from pyro_vmonf.inference.options import Options
 from pyro_vmonf.inference.reading import read
 from pyro_vmonf.inference.run import NonFiniteError, Run
 from pyro_vmonf.inference.start import Start, with_labels
+from pyro_vmonf.models.labels import Labels, known
 from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.models.priors import WeightsPrior
 from pyro_vmonf.models.weights import log_mean
@@ -150,7 +151,7 @@ class Opening:
         points = run.batch(some)[0]
         left = initialize(run.model, points, targets[some])
         self.left |= set(left)
-        ordered = targets if run.y is not None else match_members(run.model, points, targets, some, left)
+        ordered = match_members(run.model, points, targets, some, left, free(run.model.labels, run.y))
         initialize(run.model, points, ordered[some])
         if posterior is not None:
             posterior.initialize(ordered.sum(0).to(run.device), cast(WeightsPrior, prior))
@@ -165,8 +166,22 @@ def initialize(model: FlowMixture, x: Tensor, shares: Tensor) -> list[int]:
     return model.components.initialize(x, (shares + 1e-8).to(x))
 
 
+def free(labels: Labels, y: Tensor | None) -> Tensor:
+    """Which components ``(K, K)`` may change places once labels have ordered them: those of one class, and of classes
+    that no label names, if each of these has one component."""
+    group = labels.classes.cpu()
+    if y is None:
+        return torch.ones(len(group), len(group), dtype=torch.bool)
+    owners = y[known(y)] if y.dim() == 1 else y[known(y)].argmax(-1)
+    unnamed = ~torch.isin(group, owners.cpu()) & (torch.bincount(group)[group] == 1)
+    group = group.masked_fill(unnamed, -1)
+    return group.unsqueeze(-1) == group
+
+
 @torch.no_grad()
-def match_members(model: FlowMixture, x: Tensor, targets: Tensor, some: Tensor, left: list[int]) -> Tensor:
+def match_members(
+    model: FlowMixture, x: Tensor, targets: Tensor, some: Tensor, left: list[int], allowed: Tensor
+) -> Tensor:
     """The responsibilities in the order that suits what a start cannot set: given weights, and the components ``left``.
 
     Clusters are assigned to components by the greatest Σ_n r_nj [log π_k + log p_k(x_n)], where a component that can
@@ -186,8 +201,9 @@ def match_members(model: FlowMixture, x: Tensor, targets: Tensor, some: Tensor, 
     if left:
         table = model.components.log_prob(x).clamp(min=-1e6)
         score[:, left] = ((shares.mT @ table.mT) / sizes.unsqueeze(-1))[:, left]
-    total = sizes.unsqueeze(-1) * (score + log_weights.to(x))
-    clusters, components = linear_sum_assignment(-total.double().cpu().numpy())
+    total = (sizes.unsqueeze(-1) * (score + log_weights.to(x))).double().cpu()
+    never = 2 * len(total) * (float(total.abs().max()) + 1)
+    clusters, components = linear_sum_assignment(-total.masked_fill(~allowed, -never).numpy())
     order = torch.empty(len(clusters), dtype=torch.long)
     order[torch.as_tensor(components)] = torch.as_tensor(clusters)
     return targets[:, order.to(targets.device)]

@@ -92,13 +92,14 @@ class Run:
         if share is None or not len(self.labelled) or not len(self.unlabelled):
             return self.in_batches(torch.arange(len(self.x), device=self.labelled.device))
         size = self.options.batch_size
-        guests = min(max(1, round(share * size)), size - 1)
+        most = min(max(1, round(share * size)), size - 1)
         hosts = self.unlabelled[torch.randperm(len(self.unlabelled)).to(self.unlabelled.device)]
-        parts = hosts.tensor_split(math.ceil(len(hosts) / (size - guests)))
-        wanted = guests * len(parts)
+        parts = hosts.tensor_split(math.ceil(len(hosts) / (size - most)))
+        guests = [max(1, round(share / (1 - share) * len(part))) for part in parts]
+        wanted = sum(guests)
         rounds = [torch.randperm(len(self.labelled)) for _ in range(math.ceil(wanted / len(self.labelled)))]
         joined = self.labelled[torch.cat(rounds)[:wanted].to(self.labelled.device)]
-        return [torch.cat([part, some]) for part, some in zip(parts, joined.split(guests), strict=True)]
+        return [torch.cat(pair) for pair in zip(parts, joined.split(guests), strict=True)]
 
     def sweep(self, batches: list[Tensor]) -> tuple[float, float]:
         """A step for each batch; the mean objective per observation, and log q(y | x) per labelled point shown."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import connected_components
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
@@ -42,7 +42,7 @@ class Start:
             nearest neighbours; for shapes that are no clouds), ``"random"`` (the parameters as they are, drawn anew in
             restarts), any scikit-learn clusterer or mixture, responsibilities ``(N, K)``, or a function from features
             ``(N, F)``, an array, to labels ``(N,)`` or responsibilities ``(N, K)``. The label −1 stands for equal
-            shares.
+            shares. With labels also a scikit-learn classifier that takes −1 for none, such as ``LabelSpreading``.
         features: the space to cluster in: None for x itself, ``"pca"`` (30 components), ``"umap"`` (5 dimensions;
             needs ``pip install umap-learn``), features ``(N, F)``, a function from a tensor to features, a
             scikit-learn transformer, or a list of these, one after the other.
@@ -103,6 +103,8 @@ class Start:
         """
         if self.random:
             return None
+        if taught(self.method):
+            raise ValueError(f"init: expected labels in y for {self.name} to learn, got none")
         if isinstance(self.method, ARRAYS):
             return shares(self.method, len(x), n_components).to(x)
         return self.cluster(self.reduce(x, seed), n_components, seed).to(x)
@@ -337,15 +339,43 @@ def with_labels(start: Start, x: Tensor, y: Tensor, labels: Labels, seed: int = 
     k, n_classes = len(labels.classes), labels.n_classes
     if start.random:
         return None
+    if taught(start.method):
+        return by_classifier(start, x, y, labels, seed)
     if not isinstance(start.method, str) or k == n_classes:
         return match_labels(cast(Tensor, start.responsibilities(x, k, seed)), y, labels)[0]
     features = start.reduce(x, seed)
     parts, agreed = match_labels(start.cluster(features, k, seed).to(x), y, labels)
-    one_each = copy.deepcopy(labels).one_each()
-    classes, agreed_as_clusters = match_labels(start.cluster(features, n_classes, seed).to(x), y, one_each)
+    clusters = start.cluster(features, n_classes, seed).to(x)
+    classes, agreed_as_clusters = match_labels(clusters, y, labels.one_each())
     if agreed > agreed_as_clusters:
         return parts
     return divided(classes, labels.classes.to(x.device), lambda rows, m: start.cluster(features[rows], m, seed).to(x))
+
+
+def taught(method: Any) -> bool:
+    """Whether a method learns from labels."""
+    return hasattr(method, "fit") and not isinstance(method, ARRAYS) and is_classifier(method)
+
+
+def by_classifier(start: Start, x: Tensor, y: Tensor, labels: Labels, seed: int) -> Tensor:
+    """A classifier's probabilities ``(N, K)``, restricted by the labels; k-means divides classes among components."""
+    features, rows = start.reduce(x, seed), known(y)
+    classes = torch.where(rows, y if y.dim() == 1 else y.argmax(-1), -1).cpu().numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of points that no label reaches, whose answer is NaN
+        method = seeded(start.method, seed).fit(features, classes)
+        spread = getattr(method, "label_distributions_", None)
+        answer = np.nan_to_num(method.predict_proba(features) if spread is None else spread)
+    table = np.zeros((len(x), labels.n_classes))
+    table[:, method.classes_.astype(int)] = answer
+    table[table.sum(1) <= 0] = 1 / labels.n_classes
+    owners = labels.classes.to(x.device)
+    found = divided(
+        shares(table, len(x), labels.n_classes).to(x),
+        owners,
+        lambda r, m: shares(kmeans(features[r], m, seed), len(r), m).to(x),
+    )
+    return copy.deepcopy(labels).to(x.device).restrict((found + 1e-12).log().log_softmax(-1), y.to(x.device)).exp()
 
 
 def divided(classes: Tensor, owners: Tensor, cluster: Callable[[Array, int], Tensor]) -> Tensor:
