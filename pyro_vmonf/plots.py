@@ -164,6 +164,8 @@ def reliability(tables: dict[str, Any]) -> Figure:
     Args:
         tables: name → what :func:`pyro_vmonf.metrics.calibration` returns, ``(bins, 3)``.
     """
+    if not isinstance(tables, dict):
+        raise TypeError(f"tables: expected a dictionary of names and calibrations, got {type(tables).__name__}")
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     ax = figure.subplots()
     ax.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":")

@@ -336,6 +336,8 @@ def test_calibration_is_that_of_the_draws():
     assert calibration_error(sharp, y) > 0.1
     assert calibration_error(np.eye(3)[y], y) == 0
     assert calibration_error([[0.75, 0.25]] * 2, [0, 1]) == pytest.approx(0.25)
+    with pytest.raises(TypeError, match="tables: expected a dictionary of names and calibrations, got ndarray"):
+        plots.reliability(table)
     assert plots.reliability({"fair": table, "sharp": calibration(sharp, y)}).axes
 
 

@@ -105,8 +105,9 @@ def fit(
             and a start's are put in the order that agrees best with them; classes that no label names are left for
             the components to discover.
         init: where to begin: ``"kmeans"``, ``"gmm"``, ``"spectral"``, a scikit-learn clusterer, responsibilities
-            ``(N, K)``, a function, or a :class:`~pyro_vmonf.inference.Start`, which names the space to cluster in; a
-            list of such, which compete; ``"auto"`` for a Gaussian mixture and a spectral clustering, of x or of 30
+            ``(N, K)``, a function, with labels a classifier such as ``LabelSpreading``, or a
+            :class:`~pyro_vmonf.inference.Start`, which names the space to cluster in; a list of such, which compete;
+            ``"auto"`` for a Gaussian mixture and a spectral clustering, of x or of 30
             principal components where it has more features; ``"random"`` or None for the parameters as they are.
         n_init: how often each start competes, with another seed and, after the first time, trainable parameters drawn
             anew.
