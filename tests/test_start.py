@@ -23,7 +23,7 @@ from pyro_vmonf.models import FlowMixture, Labels
 from pyro_vmonf.transforms.networks import MADE, Dense, MaskedLinear
 
 opening = importlib.import_module("pyro_vmonf.inference.opening")
-module = importlib.import_module("pyro_vmonf.inference.start")
+module = importlib.import_module("pyro_vmonf.inference.clustering")
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadComponentWarning")
 CENTRES = torch.tensor([[-6.0, 0.0], [6.0, 0.0], [0.0, 8.0]])
 Z = torch.arange(3).repeat_interleave(torch.tensor([100, 60, 40]))
@@ -83,7 +83,7 @@ def test_the_spectral_start_sees_rings_where_the_others_see_halves():
 
 
 def test_many_points_are_clustered_by_their_neighbours(monkeypatch):
-    monkeypatch.setattr("pyro_vmonf.inference.start.SPECTRAL_POINTS", 90)
+    monkeypatch.setattr("pyro_vmonf.inference.clustering.SPECTRAL_POINTS", 90)
     assert accuracy(Z, Start("spectral").responsibilities(X, 3).argmax(-1)) > 0.98
 
 
