@@ -80,7 +80,7 @@ def main(args):
         left.plot(step, value, marker="o", markersize=3, label=f"{name}, {milliseconds:.0f} ms a step")
         right.plot(step, spread, marker="o", markersize=3)
     left.set(xlabel="step", ylabel="ELBO (exact), nats", ylim=(-4, -2.2))
-    left.legend(fontsize=8)
+    left.legend(fontsize=8, loc="lower right")
     right.set(xlabel="step", ylabel="gradient's noise / its length")
     right.set_yscale("symlog", linthresh=1e-1)
     args.out.mkdir(parents=True, exist_ok=True)
