@@ -174,7 +174,7 @@ class ComponentsContract(Contract):
 
 
 class PairContract(Contract):
-    """Laws of a model and its guide, ordinary Pyro programs with the signature ``(x, y=None, size=None)``."""
+    """Laws of a ``FlowMixture`` and a ``SoftmaxEncoder`` or your subclasses, programs ``(x, y=None, size=None)``."""
 
     tolerance = 1e-6
     """Of the loss, absolute per observation and relative."""
