@@ -17,10 +17,10 @@ BIN := .venv/bin
 demo: export OMP_NUM_THREADS ?= 1
 demo: .venv/.done
 	@echo "Fitting five RealNVP flows to the pinwheel"
-	$(BIN)/pyro-vmonf reproduce pinwheel --out out/pinwheel
+	$(BIN)/python examples/first_mixture.py --out out/pinwheel
 	@echo "Fitting five masked autoregressive flows to handwritten digits 0-4"
 	$(BIN)/pyro-vmonf reproduce digits --out out/digits
-	@echo "Look at out/pinwheel/pinwheel.png and out/digits/digits.png"
+	@echo "Look at out/pinwheel/first-mixture-pinwheel.png and out/digits/digits.png"
 
 test: .venv/.done
 	@echo "Running all tests on two processes"

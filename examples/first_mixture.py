@@ -1,6 +1,7 @@
 """Clusters and a density from one fit, with its defaults: python examples/first_mixture.py [pinwheel | two-circles]"""
 
 import argparse
+from pathlib import Path
 
 import torch
 
@@ -53,12 +54,14 @@ def main(args):
         ("samples, by their component", model.components.sample(drawn), drawn),
     ]
     figure = plots.assignments(panels, lambda points: guide.probabilities(points).argmax(-1).detach(), k)
-    figure.savefig(f"first-mixture-{args.data}.png", dpi=110)
+    args.out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(args.out / f"first-mixture-{args.data}.png", dpi=110)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="?", choices=sorted(DATA), default="pinwheel")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path(), help="folder of the picture")
     parser.add_argument("--smoke", action="store_true", help="a few epochs, to see that it runs")
     main(parser.parse_args())
