@@ -19,8 +19,8 @@ from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier
 
-from pyro_vmonf.inference import Start, fit, read, select_components
-from pyro_vmonf.metrics import accuracy
+from pyro_vmonf.evaluation import accuracy, evaluate
+from pyro_vmonf.inference import Start, fit, select_components
 
 COLUMNS = {
     "accuracy": ("accuracy", 3),
@@ -100,13 +100,13 @@ def fitted(row, build, settings, data, seed, file, prepare=lambda model, data: N
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         history = fit(model, guide, data.x, seed=seed, checkpoint=checkpoint, progress=False, **settings)
-    reading = read(model, guide, data.x_test)
-    chosen = reading.encoder.argmax(-1)
+    evaluation = evaluate(model, guide, data.x_test)
+    chosen = evaluation.encoder_probs.argmax(-1)
     scores = {
         "accuracy": accuracy(data.y_test, chosen),
-        "posterior accuracy": accuracy(data.y_test, reading.responsibilities.argmax(-1)),
-        "evidence": float(reading.evidence.mean()),
-        "gap": float(reading.inference_gap.mean()),
+        "posterior accuracy": accuracy(data.y_test, evaluation.responsibilities.argmax(-1)),
+        "evidence": float(evaluation.evidence.mean()),
+        "gap": float(evaluation.inference_gap.mean()),
         "alive": len(chosen.unique()),
         "start": next((r["start"] for r in history.restarts if r["chosen"]), ""),
         **row.also(model),
@@ -129,12 +129,12 @@ def surplus(row, data, seed, file):
         warnings.simplefilter("ignore")
         settings = row.settings | {"epochs": 60}
         found = select_components(build, data.x, most=12, seed=seed, progress=False, **settings)
-    reading = read(found.model, found.guide, data.x_test)
+    evaluation = evaluate(found.model, found.guide, data.x_test)
     return {
         "components": found.n_components,
-        "accuracy": accuracy(data.y_test, reading.encoder.argmax(-1)),
-        "evidence": float(reading.evidence.mean()),
-        "gap": float(reading.inference_gap.mean()),
+        "accuracy": accuracy(data.y_test, evaluation.encoder_probs.argmax(-1)),
+        "evidence": float(evaluation.evidence.mean()),
+        "gap": float(evaluation.inference_gap.mean()),
         "table": found.rows,
     }
 

@@ -27,9 +27,9 @@ from torch import nn
 
 from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import Logit, pinwheel, two_circles
+from pyro_vmonf.evaluation import calibration_error, evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, convnet, mlp
-from pyro_vmonf.inference import Consistency, Start, fit, read
-from pyro_vmonf.metrics import calibration_error
+from pyro_vmonf.inference import Consistency, Start, fit
 from pyro_vmonf.models import FlowMixture, Labels
 
 COLUMNS = {
@@ -69,9 +69,9 @@ def draw(row, data, seed):
     random = torch.Generator().manual_seed(20_000 + seed)
     y = torch.full_like(data.y, -1)
     for c in range(row.n_classes):
-        places = (data.y == c).nonzero().squeeze(-1)
+        indices = (data.y == c).nonzero().squeeze(-1)
         if c != row.unnamed:
-            y[places[torch.randperm(len(places), generator=random)[: row.labels]]] = c
+            y[indices[torch.randperm(len(indices), generator=random)[: row.labels]]] = c
     return y
 
 
@@ -100,7 +100,7 @@ def arcs(k):
 def mnist_row(data, labels, k, unnamed=None, **settings):
     """MNIST with the clustering benchmark's encoder."""
     base = {"epochs": 4 if k == 10 else 6, "init_epochs": 2, "batch_size": 128, "learning_rate": 1e-3}
-    base |= {"augment": Logit(256, 1e-6).redraw, "consistency": Consistency(50.0, MOVES.perturb)}
+    base |= {"augment": Logit(256, 1e-6).redequantize, "consistency": Consistency(50.0, MOVES.perturb)}
     base |= {"labelled_share": 0.1, "label_weight": 10.0}
     return Row(data, labels, mnist_pair, base | settings, k, unnamed, start=UMAP, vae=PIXELS)
 
@@ -157,25 +157,25 @@ def fitted(row, data, y, seed, file, **settings):
         warnings.simplefilter("ignore")
         checkpoint = file.with_suffix(".pt") if len(data.x) > 5000 else None
         fit(model, guide, data.x, y, seed=seed, checkpoint=checkpoint, progress=False, **settings)
-    return read(model, guide, data.x_test)
+    return evaluate(model, guide, data.x_test)
 
 
 def ours(row, data, y, seed, file):
     """Ours, with the labels."""
-    reading = fitted(row, data, y, seed, file)
-    exact = scores(row, data, reading.class_probabilities("exact"))
-    return scores(row, data, reading.class_probabilities()) | {
+    evaluation = fitted(row, data, y, seed, file)
+    exact = scores(row, data, evaluation.class_probs("exact"))
+    return scores(row, data, evaluation.class_probs()) | {
         "posterior accuracy": exact["accuracy"],
         "posterior calibration error": exact["calibration error"],
-        "evidence": float(reading.evidence.mean()),
-        "gap": float(reading.inference_gap.mean()),
+        "evidence": float(evaluation.evidence.mean()),
+        "gap": float(evaluation.inference_gap.mean()),
     }
 
 
 def without_labels(row, data, y, seed, file):
     """Ours, without the labels: what density they cost."""
-    reading = fitted(row, data, None, seed, file, labelled_share=None)
-    return {"evidence": float(reading.evidence.mean()), "gap": float(reading.inference_gap.mean())}
+    evaluation = fitted(row, data, None, seed, file, labelled_share=None)
+    return {"evidence": float(evaluation.evidence.mean()), "gap": float(evaluation.inference_gap.mean())}
 
 
 def left_out(row, data, y, seed, file):
@@ -190,10 +190,10 @@ def unknown(row, data, y, seed, file):
     """How well scores tell the last class, none of whose points are trained on, from the others: AUROC."""
     new = row.n_classes - 1
     seen = data.y != new
-    reading = fitted(row, replace(data, x=data.x[seen], y=data.y[seen]), y[seen], seed, file)
+    evaluation = fitted(row, replace(data, x=data.x[seen], y=data.y[seen]), y[seen], seed, file)
     return {
-        "AUROC, evidence": float(roc_auc_score(data.y_test == new, -reading.evidence)),
-        "AUROC, confidence": float(roc_auc_score(data.y_test == new, -reading.class_probabilities().max(-1).values)),
+        "AUROC, evidence": float(roc_auc_score(data.y_test == new, -evaluation.evidence)),
+        "AUROC, confidence": float(roc_auc_score(data.y_test == new, -evaluation.class_probs().max(-1).values)),
     }
 
 
@@ -206,14 +206,14 @@ def alone(row, data, y, seed, file):
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-2)
     network.train()
     for _ in range(3000):
-        places = torch.randperm(len(x))[:128]
+        indices = torch.randperm(len(x))[:128]
         optimizer.zero_grad()
-        (-network.label_log_prob(move(x[places]), y[places]).mean()).backward()
+        (-network.label_log_prob(move(x[indices]), y[indices]).mean()).backward()
         optimizer.step()
     network.eval()
     with torch.no_grad():
-        logits = torch.cat([network.logits(part) for part in data.x_test.split(1000)])
-    return scores(row, data, network.labels.of_classes(logits).exp())
+        logits = torch.cat([network.log_probs(part) for part in data.x_test.split(1000)])
+    return scores(row, data, network.labels.class_log_probs(logits).exp())
 
 
 def spreading(row, data, y, seed, file):

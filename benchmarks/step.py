@@ -77,8 +77,8 @@ def our_step(k, d, blocks, hidden, x):
     model = FlowMixture(RealNVP(d, k, transforms=blocks, hidden_features=(hidden,), whiten=False))
     guide = SoftmaxEncoder(mlp(d, k, (16,)), k)
     run = Run(model, guide, x, None, Options(batch_size=len(x), learning_rate=1e-4), torch.device("cpu"))
-    places = torch.arange(len(x))
-    return lambda: run.step(places, len(x))
+    indices = torch.arange(len(x))
+    return lambda: run.step(indices, len(x))
 
 
 def timed(step, repeats):

@@ -13,9 +13,9 @@ import torch
 from pyro_vmonf import plots
 from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import Noise, two_circles
+from pyro_vmonf.evaluation import calibration, calibration_error, evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import fit, read
-from pyro_vmonf.metrics import calibration, calibration_error
+from pyro_vmonf.inference import fit
 from pyro_vmonf.models import FlowMixture, Labels
 
 
@@ -31,9 +31,11 @@ def main():
     x_test, y_test = two_circles(512, std=0.02, seed=10_000 + args.seed)
     y = torch.full_like(classes, -1)
     for c in (0, 1):
-        places = (classes == c).nonzero().squeeze(-1)
+        indices = (classes == c).nonzero().squeeze(-1)
         y[
-            places[torch.randperm(len(places), generator=torch.Generator().manual_seed(args.seed))[: args.labels // 2]]
+            indices[
+                torch.randperm(len(indices), generator=torch.Generator().manual_seed(args.seed))[: args.labels // 2]
+            ]
         ] = c
 
     torch.manual_seed(args.seed)
@@ -44,21 +46,21 @@ def main():
     settings |= {"epochs": 2, "init_epochs": 15} if args.smoke else {"epochs": 200}
     fit(model, guide, x, y, seed=args.seed, **settings)
 
-    reading = read(model, guide, x_test)
-    for name, by in (("encoder", "encoder"), ("exact posterior", "exact")):
-        right = float((reading.predict(by) == y_test).double().mean())
-        error = calibration_error(reading.class_probabilities(by), y_test)
+    evaluation = evaluate(model, guide, x_test)
+    for name, posterior in (("encoder", "encoder"), ("exact posterior", "exact")):
+        right = float((evaluation.predict(posterior) == y_test).double().mean())
+        error = calibration_error(evaluation.class_probs(posterior), y_test)
         print(f"{name}: accuracy {right:.4f}, calibration error {error:.4f}")
-    print(f"evidence {float(reading.evidence.mean()):.3f} nats")
+    print(f"evidence {float(evaluation.evidence.mean()):.3f} nats")
 
     args.out.mkdir(parents=True, exist_ok=True)
     z = torch.arange(4).repeat_interleave(256)
     samples = model.components.sample(z).detach()
-    panels = [("test data by the class found; crosses: the labels", x_test, reading.predict())]
+    panels = [("test data by the class found; crosses: the labels", x_test, evaluation.predict())]
     panels += [("samples of four components, by class", samples, labels.classes[z])]
-    choose = lambda points: read(model, guide, points).predict()  # noqa: E731
+    choose = lambda points: evaluate(model, guide, points).predict()  # noqa: E731
     plots.assignments(panels, choose, 2, x[y >= 0]).savefig(args.out / "two-circles.png", dpi=150)
-    tables = {"encoder": reading.class_probabilities(), "exact posterior": reading.class_probabilities("exact")}
+    tables = {"encoder": evaluation.class_probs(), "exact posterior": evaluation.class_probs("exact")}
     figure = plots.reliability({name: calibration(table, y_test) for name, table in tables.items()})
     figure.savefig(args.out / "reliability.png", dpi=150)
     print(f"Look at {args.out}/two-circles.png and {args.out}/reliability.png")

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import torch
 
-from pyro_vmonf import metrics, plots
+from pyro_vmonf import plots
 from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import Noise, pinwheel, pinwheel_log_prob, two_circles, two_circles_log_prob
+from pyro_vmonf.evaluation import evaluate, metrics
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import fit, read
+from pyro_vmonf.inference import fit
 from pyro_vmonf.models import FlowMixture
 
 # Generator, true log-density, K, flow, settings of the fit.
@@ -38,22 +39,23 @@ def main(args):
 
     for row in history.restarts:
         mark = "<- goes on" if row["chosen"] else ""
-        print(f"start {row['start']:10} held-out ELBO {row['heldout_elbo']:8.3f} nats {mark}")
-    reading = read(model, guide, x_test)
-    z = reading.encoder.argmax(-1)
+        print(f"start {row['start']:10} validation ELBO {row['validation_elbo']:8.3f} nats {mark}")
+    evaluation = evaluate(model, guide, x_test)
+    z = evaluation.encoder_probs.argmax(-1)
     print(f"test accuracy: encoder {metrics.accuracy(y_test, z):.4f}, exact posterior", end=" ")
-    print(f"{metrics.accuracy(y_test, reading.responsibilities.argmax(-1)):.4f}")
+    print(f"{metrics.accuracy(y_test, evaluation.responsibilities.argmax(-1)):.4f}")
     print(
-        f"nats per point: evidence {reading.evidence.mean():.3f}, true density {log_prob(x_test).mean():.3f},", end=" "
+        f"nats per point: evidence {evaluation.evidence.mean():.3f}, true density {log_prob(x_test).mean():.3f},",
+        end=" ",
     )
-    print(f"inference gap {reading.inference_gap.mean():.3f}")
+    print(f"inference gap {evaluation.inference_gap.mean():.3f}")
 
     drawn = torch.multinomial(model.weights().exp().detach(), len(x_test), replacement=True)
     panels = [
         ("test data, by the encoder's component", x_test, z),
         ("samples, by their component", model.components.sample(drawn), drawn),
     ]
-    figure = plots.assignments(panels, lambda points: guide.probabilities(points).argmax(-1).detach(), k)
+    figure = plots.assignments(panels, lambda points: guide.probs(points).argmax(-1).detach(), k)
     args.out.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out / f"first-mixture-{args.data}.png", dpi=110)
 

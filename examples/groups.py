@@ -40,7 +40,7 @@ class Model(PyroModule):
             weights = pyro.sample("weights", Dirichlet(torch.ones(K)))
         with pyro.plate("data", size or len(group), subsample=torch.arange(len(group))):
             z = pyro.sample("z", Categorical(weights[..., check(group), :]), infer={"enumerate": "parallel"})
-            return pyro.sample("x", self.components.given(z), obs=x)
+            return pyro.sample("x", self.components.conditional(z), obs=x)
 
 
 class Guide(PyroModule):

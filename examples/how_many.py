@@ -2,11 +2,12 @@
 
 import argparse
 
-from pyro_vmonf import metrics, plots
+from pyro_vmonf import plots
 from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import Noise, pinwheel
+from pyro_vmonf.evaluation import evaluate, metrics
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import read, select_components
+from pyro_vmonf.inference import select_components
 from pyro_vmonf.models import FlowMixture
 
 
@@ -19,16 +20,19 @@ def main(args):
     x, _ = pinwheel(512, seed=args.seed)
     settings = {"epochs": 2, "init_epochs": 2} if args.smoke else {"epochs": args.epochs}
     found = select_components(build, x, most=4 if args.smoke else 12, seed=args.seed, augment=Noise(0.07), **settings)
-    print(" K  overlap  held-out evidence     AIC     BIC")
+    print(" K  overlap  validation evidence    AIC     BIC")
     for row in found.rows:
-        evidence = f"{row['heldout_evidence']:8.3f} ± {row['standard_error']:.3f}"
+        evidence = f"{row['validation_evidence']:8.3f} ± {row['standard_error']:.3f}"
         mark = "<- chosen" if row["chosen"] else ""
-        print(f"{row['components']:2}  {row['overlap']:7.4f}  {evidence}   {row['aic']:7.0f} {row['bic']:7.0f} {mark}")
+        print(
+            f"{row['n_components']:2}  {row['overlap']:7.4f}  {evidence}   {row['aic']:7.0f} {row['bic']:7.0f} {mark}"
+        )
     plots.selection(found.rows).savefig("how-many.png", dpi=110)
 
     x_test, y_test = pinwheel(512, seed=args.seed + 10_000)
-    reading = read(found.model, found.guide, x_test)
-    print(f"test accuracy of the {found.n_components}: {metrics.accuracy(y_test, reading.encoder.argmax(-1)):.4f}")
+    evaluation = evaluate(found.model, found.guide, x_test)
+    accuracy = metrics.accuracy(y_test, evaluation.encoder_probs.argmax(-1))
+    print(f"test accuracy of the {found.n_components}: {accuracy:.4f}")
 
 
 if __name__ == "__main__":

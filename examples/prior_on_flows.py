@@ -19,8 +19,9 @@ from pyro.distributions import Normal
 
 from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import pinwheel
+from pyro_vmonf.evaluation import evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import fit, read
+from pyro_vmonf.inference import fit
 from pyro_vmonf.models import FlowMixture
 
 
@@ -48,7 +49,7 @@ def main(args):
             guide = SoftmaxEncoder(mlp(2, 5, (32,)), 5)
             epochs = 2 if args.smoke else args.epochs
             fit(model, guide, x, init="gmm", epochs=epochs, batch_size=32, seed=seed, progress=False)
-            found.append([float(read(model, guide, points).evidence.mean()) for points in (x, x_test)])
+            found.append([float(evaluate(model, guide, points).evidence.mean()) for points in (x, x_test)])
         train, test = torch.tensor(found).mean(0).tolist()
         print(f"{scale:6}: {train:8.3f} {test:8.3f}")
 

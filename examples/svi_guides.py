@@ -12,9 +12,9 @@ from pyro.infer import SVI, TraceEnum_ELBO, infer_discrete
 from pyro.optim import ClippedAdam
 from torch import nn
 
-from pyro_vmonf import metrics
 from pyro_vmonf.components import MAF
 from pyro_vmonf.data import Logit, digits
+from pyro_vmonf.evaluation import metrics
 from pyro_vmonf.guides import SoftmaxEncoder, convnet
 from pyro_vmonf.inference import Start
 from pyro_vmonf.models import FlowMixture
@@ -30,7 +30,7 @@ class MixedTemperatures(SoftmaxEncoder):
         self.register_buffer("temperatures", torch.tensor(temperatures))
         self.mix = nn.Parameter(torch.zeros(len(temperatures)))
 
-    def logits(self, x):
+    def log_probs(self, x):
         each = (self.network(x) / (self.temperature * self.temperatures[:, None, None])).log_softmax(-1)
         return (self.mix.log_softmax(0)[:, None, None] + each).logsumexp(0)
 
@@ -51,16 +51,16 @@ def main(args):
         optimizer = torch.optim.Adam(guide.parameters(), 3e-3)
         for _ in range(1 if args.smoke else 60):
             optimizer.zero_grad()
-            (-(shares * guide.logits(x)).sum(-1).mean()).backward()
+            (-(shares * guide.log_probs(x)).sum(-1).mean()).backward()
             optimizer.step()
         svi = SVI(model, guide, ClippedAdam({"lr": 1e-3}), TraceEnum_ELBO(max_plate_nesting=1))
         for _ in range(1 if args.smoke else args.epochs):
-            for places in torch.randperm(len(x)).split(100):
-                svi.step(x[places], size=len(x))
+            for indices in torch.randperm(len(x)).split(100):
+                svi.step(x[indices], size=len(x))
         model.eval()
         guide.eval()
         with torch.no_grad():
-            chosen = guide.probabilities(x_test).argmax(-1)
+            chosen = guide.probs(x_test).argmax(-1)
             best = infer_discrete(model, first_available_dim=-2, temperature=0)
             exact = poutine.trace(best).get_trace(x_test).nodes["z"]["value"]
         print(

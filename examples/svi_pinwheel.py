@@ -6,9 +6,10 @@ import pyro
 import torch
 from pyro.infer import SVI, TraceEnum_ELBO
 
-from pyro_vmonf import metrics, plots
+from pyro_vmonf import plots
 from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import pinwheel
+from pyro_vmonf.evaluation import metrics
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
 from pyro_vmonf.models import FlowMixture
 
@@ -31,10 +32,10 @@ def main(args):
 
     with torch.no_grad():
         evidence = model.evidence(x_test).mean()
-        components = guide.probabilities(x_test).argmax(-1)
+        components = guide.probs(x_test).argmax(-1)
     print(f"test: evidence {evidence:.4f} nats, accuracy {metrics.accuracy(y_test, components):.4f}")
     panel = ("test data", x_test, components)
-    figure = plots.assignments([panel], lambda points: guide.probabilities(points).argmax(-1).detach(), 5)
+    figure = plots.assignments([panel], lambda points: guide.probs(points).argmax(-1).detach(), 5)
     figure.savefig("svi_pinwheel.png", dpi=110)
 
 

@@ -20,8 +20,9 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 
 from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import pinwheel
+from pyro_vmonf.evaluation import evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import Start, read
+from pyro_vmonf.inference import Start
 from pyro_vmonf.models import FlowMixture
 
 
@@ -50,7 +51,7 @@ def train(pair, elbo, programs, x, args, steps):
     for step in range(steps + 1):
         batch = x[torch.randperm(len(x))[:256]]
         if step % max(1, steps // 6) == 0 or step == steps:
-            value = float(read(*pair, x).elbo.mean())
+            value = float(evaluate(*pair, x).elbo.mean())
             rows.append((step, value, noise(elbo, programs, pair, batch, args.repeats)))
         began = time.perf_counter()
         optimizer.zero_grad()

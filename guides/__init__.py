@@ -3,15 +3,15 @@
 if __name__ != "pyro_vmonf.guides":
     raise ImportError(f"import this package as pyro_vmonf.guides, not as {__name__!r}")
 
-from pyro_vmonf.guides.convolutional import convnet
-from pyro_vmonf.guides.encoder import SoftmaxEncoder, mlp
-from pyro_vmonf.guides.weights import DirichletPosterior, PointWeights, StickPosterior, WeightsPosterior
+from pyro_vmonf.guides.encoder import SoftmaxEncoder
+from pyro_vmonf.guides.networks import convnet, mlp
+from pyro_vmonf.guides.weights import DirichletPosterior, MAPWeights, StickBreakingPosterior, WeightsPosterior
 
 __all__ = [
     "DirichletPosterior",
-    "PointWeights",
+    "MAPWeights",
     "SoftmaxEncoder",
-    "StickPosterior",
+    "StickBreakingPosterior",
     "WeightsPosterior",
     "convnet",
     "mlp",

@@ -1,40 +1,23 @@
 """The amortized posterior q(z | x) = softmax(network(x) / T), as a Pyro program."""
 
-from collections.abc import Sequence
-from itertools import pairwise
-
 import pyro
 import torch
 from pyro.distributions import Categorical
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_vmonf._checks import check_count, check_positive, check_widths
+from pyro_vmonf._validation import check_count, check_positive
 from pyro_vmonf.guides.weights import WeightsPosterior
-from pyro_vmonf.models.labels import Labels, as_labels
+from pyro_vmonf.labels import Labels, as_labels
 
-__all__ = ["SoftmaxEncoder", "mlp"]
-
-
-def mlp(in_features: int, out_features: int, hidden_features: Sequence[int] = (16,)) -> nn.Sequential:
-    """A multilayer perceptron with ReLUs between its layers: ``(N, in)`` → ``(N, out)``.
-
-    Raises:
-        ValueError: if a width is below 1.
-    """
-    ends = check_count("in_features", in_features), check_count("out_features", out_features)
-    widths = [ends[0], *check_widths("hidden_features", hidden_features), ends[1]]
-    layers: list[nn.Module] = []
-    for i, o in pairwise(widths):
-        layers += [nn.Linear(i, o), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+__all__ = ["SoftmaxEncoder"]
 
 
 class SoftmaxEncoder(PyroModule):
     """The guide of a mixture: q(z | x) = softmax(network(x) / T), restricted by a label where one is given.
 
-    A high temperature T makes q even, so that early in training every component learns from all points; the fit
-    lowers it to 1. Reference: Pires and Figueiredo, 2020 (arXiv:2009.00585), section 3.2.
+    A high temperature T makes q nearly uniform, so that early in training every component learns from all points; the
+    fit lowers it to 1. Reference: Pires and Figueiredo, 2020 (arXiv:2009.00585), section 3.2.
 
     Args:
         network: maps x ``(N, *event)`` to K logits ``(N, K)``.
@@ -64,10 +47,10 @@ class SoftmaxEncoder(PyroModule):
         self.network = network
         self.n_components = check_count("n_components", n_components)
         self.labels = as_labels(labels, self.n_components)
-        self.weights = None if weights is None else self.checked_weights(weights)
+        self.weights = None if weights is None else self._validate_weights(weights)
         self.register_buffer("temperature", torch.tensor(check_positive("temperature", temperature)))
 
-    def checked_weights(self, weights: object) -> WeightsPosterior:
+    def _validate_weights(self, weights: object) -> WeightsPosterior:
         """``weights``, if they are a posterior of K weights."""
         if not isinstance(weights, WeightsPosterior):
             raise TypeError(f"weights: expected a posterior such as DirichletPosterior(K), got {weights!r}")
@@ -82,8 +65,8 @@ class SoftmaxEncoder(PyroModule):
         where that has a posterior. Without x it samples π alone, so that ``Predictive(model, guide=guide)(size=N)``
         gives new points.
 
-        z follows q(z | x, y) ∝ q(z | x) p(y | z), or the belief y of its class (see ``Labels.restrict``). Where that is
-        known for sure the ELBO has no gradient for the network; to teach it the labels add
+        z follows q(z | x, y) ∝ q(z | x) p(y | z), or the soft label y of its class (see ``Labels.posterior``). Where
+        that is known for sure the ELBO has no gradient for the network; to teach it the labels add
         ``-guide.label_log_prob(x, y).mean()`` of the labelled points to the loss, as ``fit`` does.
         """
         if self.weights is not None:
@@ -91,16 +74,16 @@ class SoftmaxEncoder(PyroModule):
         if x is None:
             return None
         with pyro.plate("data", size or len(x), subsample=torch.arange(len(x), device=x.device), dim=-1):
-            said = None if y is None else self.labels.checked(y, len(x))
-            logits = self.labels.restrict(self.logits(x), said)
-            z: Tensor = pyro.sample("z", Categorical(logits=logits), infer={"enumerate": "parallel"})
+            observed = None if y is None else self.labels.validated(y, len(x))
+            log_probs = self.labels.posterior(self.log_probs(x), observed)
+            z: Tensor = pyro.sample("z", Categorical(logits=log_probs), infer={"enumerate": "parallel"})
         return z
 
     def log_weights(self) -> Tensor | None:
         """log E_q[π] ``(K,)``, where π has a posterior; p(x) is then the predictive density, for it is linear in π."""
         return None if self.weights is None else self.weights.log_mean()
 
-    def logits(self, x: Tensor) -> Tensor:
+    def log_probs(self, x: Tensor) -> Tensor:
         """log q(z = k | x) without labels: x ``(N, *event)`` → ``(N, K)``.
 
         Raises:
@@ -113,10 +96,10 @@ class SoftmaxEncoder(PyroModule):
             )
         return (scores / self.temperature).log_softmax(-1)
 
-    def probabilities(self, x: Tensor) -> Tensor:
+    def probs(self, x: Tensor) -> Tensor:
         """q(z = k | x) without labels: x ``(N, *event)`` → ``(N, K)``."""
-        return self.logits(x).exp()
+        return self.log_probs(x).exp()
 
     def label_log_prob(self, x: Tensor, y: Tensor) -> Tensor:
-        """log q(y | x) ``(N,)`` of labelled points, Σ_c y_c log q(c | x) for beliefs: what teaches the encoder."""
-        return self.labels.log_prob(self.logits(x), y)
+        """log q(y | x) ``(N,)`` of labelled points, Σ_c y_c log q(c | x) for soft labels: what teaches the encoder."""
+        return self.labels.log_prob(self.log_probs(x), y)

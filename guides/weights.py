@@ -6,10 +6,11 @@ import torch
 from pyro.distributions import Beta, Delta, Dirichlet, TorchDistribution, TransformedDistribution
 from torch import Tensor, nn
 
-from pyro_vmonf._checks import check_count, check_positive
-from pyro_vmonf.models.priors import RandomWeights, StickBreaking, WeightsPrior, after
+from pyro_vmonf._validation import check_count, check_positive
+from pyro_vmonf.models.priors import WeightsPrior
+from pyro_vmonf.simplex import RandomWeights, StickBreaking, tail_sums
 
-__all__ = ["DirichletPosterior", "PointWeights", "StickPosterior", "WeightsPosterior"]
+__all__ = ["DirichletPosterior", "MAPWeights", "StickBreakingPosterior", "WeightsPosterior"]
 
 
 class WeightsPosterior(RandomWeights):
@@ -23,7 +24,7 @@ class WeightsPosterior(RandomWeights):
         return not any(bool(p.any()) for p in self.parameters())
 
 
-class PointWeights(WeightsPosterior):
+class MAPWeights(WeightsPosterior):
     """q(π) is a point, softmax(logits): the fit finds the mode of the posterior (MAP), as Pyro's ``AutoDelta`` does.
 
     The density of a Dirichlet with a concentration below 1 has no mode inside the simplex: take a
@@ -80,7 +81,7 @@ class DirichletPosterior(WeightsPosterior):
         self.log_concentration.copy_((counts + prior.pseudo_counts()).log())
 
 
-class StickPosterior(WeightsPosterior):
+class StickBreakingPosterior(WeightsPosterior):
     """v_k ~ Beta(a_k, b_k), a and b learned, π = the broken stick: a stick-breaking posterior has this form.
 
     Args:
@@ -93,24 +94,24 @@ class StickPosterior(WeightsPosterior):
         shapes = torch.ones(2, check_count("n_components", n_components, 2) - 1)
         if initial is not None:
             counts = torch.full((n_components,), check_positive("initial", initial))
-            shapes += torch.stack([counts[:-1], after(counts)])
+            shapes += torch.stack([counts[:-1], tail_sums(counts)])
         self.log_shapes = nn.Parameter(shapes.log())
 
-    def sticks(self) -> tuple[Tensor, Tensor]:
+    def beta_parameters(self) -> tuple[Tensor, Tensor]:
         """a and b, ``(K − 1,)`` each."""
         a, b = self.log_shapes.exp()
         return a, b
 
     def distribution(self) -> TorchDistribution:
-        return TransformedDistribution(Beta(*self.sticks()).to_event(1), [StickBreaking()])
+        return TransformedDistribution(Beta(*self.beta_parameters()).to_event(1), [StickBreaking()])
 
     def mean(self) -> Tensor:
-        a, b = self.sticks()
+        a, b = self.beta_parameters()
         expected: Tensor = StickBreaking()(a / (a + b))
         return expected
 
     @torch.no_grad()
     def initialize(self, counts: Tensor, prior: WeightsPrior) -> None:
         """Sets a and b to the prior's + the ``counts`` ``(K,)`` of the component, and of those after it."""
-        a, b = prior.sticks()
-        self.log_shapes.copy_(torch.stack([a + counts[:-1], b + after(counts)]).log())
+        a, b = prior.beta_parameters()
+        self.log_shapes.copy_(torch.stack([a + counts[:-1], b + tail_sums(counts)]).log())

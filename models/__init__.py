@@ -3,9 +3,9 @@
 if __name__ != "pyro_vmonf.models":
     raise ImportError(f"import this package as pyro_vmonf.models, not as {__name__!r}")
 
-from pyro_vmonf.models.labels import Labels
+from pyro_vmonf.labels import Labels
 from pyro_vmonf.models.mixture import FlowMixture
-from pyro_vmonf.models.priors import DirichletWeights, SparseWeights, StickBreakingWeights, WeightsPrior
+from pyro_vmonf.models.priors import DirichletWeights, SparseDirichletWeights, StickBreakingWeights, WeightsPrior
 from pyro_vmonf.models.weights import FixedWeights, LearnedWeights, UniformWeights
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "FlowMixture",
     "Labels",
     "LearnedWeights",
-    "SparseWeights",
+    "SparseDirichletWeights",
     "StickBreakingWeights",
     "UniformWeights",
     "WeightsPrior",

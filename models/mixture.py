@@ -8,9 +8,9 @@ from pyro.distributions import Categorical
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_vmonf._checks import check_count
+from pyro_vmonf._validation import check_count
 from pyro_vmonf.components.base import Components
-from pyro_vmonf.models.labels import Labels, as_labels, known
+from pyro_vmonf.labels import Labels, as_labels, is_labelled
 from pyro_vmonf.models.weights import as_weights, log_mean
 
 __all__ = ["FlowMixture"]
@@ -59,7 +59,7 @@ class FlowMixture(PyroModule):
             x: a batch ``(N, *event)``; None to sample ``size`` points (1 if not given).
             y: labels ``(N,)`` of x, −1 where unlabelled, observed. Without noise and with one component a class they
                 fix z; the ELBO of a labelled point is then log p(x, y) and does not teach the guide, for which ``fit``
-                adds −log q(y | x). Beliefs ``(N, C)`` are no observations: they enter by the guide alone.
+                adds −log q(y | x). Soft labels ``(N, C)`` are no observations: they enter by the guide alone.
             size: number of points in the whole data set, by which the plate scales the batch; N if not given.
 
         Returns:
@@ -68,13 +68,13 @@ class FlowMixture(PyroModule):
         if y is not None:
             if x is None:
                 raise ValueError("y: expected labels of an observed x, got labels without x")
-            y = self.labels.checked(y, len(x))
+            y = self.labels.validated(y, len(x))
         log_weights = self.weights()
         with self.plate(x, size):
             z = pyro.sample("z", Categorical(logits=log_weights), infer={"enumerate": "parallel"})
             if y is not None and y.dim() == 1:
-                pyro.sample("y", Categorical(logits=self.labels()[z]).mask(known(y)), obs=y.clamp(min=0))
-            value: Tensor = pyro.sample("x", self.components.given(z), obs=x)
+                pyro.sample("y", Categorical(logits=self.labels()[z]).mask(is_labelled(y)), obs=y.clamp(min=0))
+            value: Tensor = pyro.sample("x", self.components.conditional(z), obs=x)
         return value
 
     def plate(self, x: Tensor | None, size: int | None) -> pyro.plate:

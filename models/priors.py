@@ -4,46 +4,19 @@ import math
 from collections.abc import Sequence
 from numbers import Real
 
-import pyro
 import torch
 from pyro.distributions import Beta, Dirichlet, TorchDistribution, TransformedDistribution
-from torch import Tensor, nn
-from torch.distributions import Transform, constraints
+from torch import Tensor
 
-from pyro_vmonf._checks import check_count, check_positive
+from pyro_vmonf._validation import check_count, check_positive
+from pyro_vmonf.simplex import RandomWeights, StickBreaking, tail_sums
 
 __all__ = [
     "DirichletWeights",
-    "RandomWeights",
-    "SparseWeights",
-    "StickBreaking",
+    "SparseDirichletWeights",
     "StickBreakingWeights",
     "WeightsPrior",
-    "log_floored",
 ]
-
-
-class RandomWeights(nn.Module):
-    """A Pyro program with one site, ``"weights"``, on the simplex: a prior of π or a posterior.
-
-    A subclass gives :meth:`distribution` and :meth:`mean`.
-    """
-
-    def distribution(self) -> TorchDistribution:
-        """The distribution of π ``(K,)``."""
-        raise NotImplementedError
-
-    def mean(self) -> Tensor:
-        """E[π] ``(K,)``."""
-        raise NotImplementedError
-
-    def forward(self) -> Tensor:
-        """The program: draws π and returns log π ``(*particles, K)``."""
-        return log_floored(pyro.sample("weights", self.distribution()))
-
-    def log_mean(self) -> Tensor:
-        """log E[π] ``(K,)``, for what is read outside a program."""
-        return log_floored(self.mean())
 
 
 class WeightsPrior(RandomWeights):
@@ -59,20 +32,10 @@ class WeightsPrior(RandomWeights):
         overridden."""
         return self.mean()
 
-    def sticks(self) -> tuple[Tensor, Tensor]:
+    def beta_parameters(self) -> tuple[Tensor, Tensor]:
         """Parameters a and b, ``(K − 1,)`` each, of the Beta distributions that break the stick into such weights."""
         counts = self.pseudo_counts()
-        return counts[:-1], after(counts)
-
-
-def after(counts: Tensor) -> Tensor:
-    """Σ_{j>k} counts_j of each component but the last, ``(K − 1,)``."""
-    return counts.flip(-1).cumsum(-1).flip(-1)[1:]
-
-
-def log_floored(weights: Tensor) -> Tensor:
-    """log π; a weight too small for its floating-point type counts as the least there is."""
-    return weights.clamp(min=torch.finfo(weights.dtype).tiny).log()
+        return counts[:-1], tail_sums(counts)
 
 
 class DirichletWeights(WeightsPrior):
@@ -122,7 +85,7 @@ class DirichletWeights(WeightsPrior):
         return f"concentration={[round(float(a), 6) for a in self.concentration]}"
 
 
-class SparseWeights(DirichletWeights):
+class SparseDirichletWeights(DirichletWeights):
     """A Dirichlet prior with a small concentration, under which components that data do not need lose their weight.
 
     Reference: Rousseau and Mengersen, 2011 (*JRSS B* 73(5)): the surplus is emptied where a is below half the number of
@@ -135,38 +98,6 @@ class SparseWeights(DirichletWeights):
 
     def __init__(self, n_components: int, concentration: float = 0.01) -> None:
         super().__init__(concentration, n_components)
-
-
-class StickBreaking(Transform):
-    """(0, 1)^(K−1) → the simplex: π_k = v_k Π_{j<k} (1 − v_j), the last piece what is left.
-
-    The density is that of the first K − 1 weights, as it is for a Dirichlet distribution.
-    """
-
-    domain = constraints.independent(constraints.unit_interval, 1)
-    codomain = constraints.simplex
-    bijective = True
-
-    def _call(self, v: Tensor) -> Tensor:
-        left = (1 - v).cumprod(-1)
-        before = torch.cat([torch.ones_like(left[..., :1]), left[..., :-1]], -1)
-        return torch.cat([v * before, left[..., -1:]], -1)
-
-    def _inverse(self, weights: Tensor) -> Tensor:
-        # What is left is summed from the end, where the small numbers are; where nothing is left v could be anything.
-        left = weights.flip(-1).cumsum(-1).flip(-1)
-        info = torch.finfo(weights.dtype)
-        return (weights[..., :-1] / left[..., :-1].clamp(min=info.tiny)).clamp(info.tiny, 1 - info.eps)
-
-    def log_abs_det_jacobian(self, v: Tensor, weights: Tensor) -> Tensor:
-        left = weights.flip(-1).cumsum(-1).flip(-1)
-        return log_floored(left[..., 1:-1]).sum(-1)
-
-    def forward_shape(self, shape: Sequence[int]) -> torch.Size:
-        return torch.Size([*shape[:-1], shape[-1] + 1])
-
-    def inverse_shape(self, shape: Sequence[int]) -> torch.Size:
-        return torch.Size([*shape[:-1], shape[-1] - 1])
 
 
 class StickBreakingWeights(WeightsPrior):
@@ -190,7 +121,7 @@ class StickBreakingWeights(WeightsPrior):
         self.register_buffer("alpha", torch.tensor(check_positive("concentration", concentration)))
 
     def distribution(self) -> TorchDistribution:
-        return TransformedDistribution(Beta(*self.sticks()).to_event(1), [StickBreaking()])
+        return TransformedDistribution(Beta(*self.beta_parameters()).to_event(1), [StickBreaking()])
 
     def mean(self) -> Tensor:
         expected: Tensor = StickBreaking()((1 / (1 + self.alpha)).expand(self.n_components - 1))
@@ -199,7 +130,7 @@ class StickBreakingWeights(WeightsPrior):
     def pseudo_counts(self) -> Tensor:
         return self.alpha * self.mean()
 
-    def sticks(self) -> tuple[Tensor, Tensor]:
+    def beta_parameters(self) -> tuple[Tensor, Tensor]:
         b = self.alpha.expand(self.n_components - 1)
         return torch.ones_like(b), b
 

@@ -6,8 +6,10 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_vmonf._checks import check_count
-from pyro_vmonf.models.priors import RandomWeights, WeightsPrior
+from pyro_vmonf._torch import isolated_random_state
+from pyro_vmonf._validation import check_count
+from pyro_vmonf.models.priors import WeightsPrior
+from pyro_vmonf.simplex import RandomWeights
 
 __all__ = ["FixedWeights", "LearnedWeights", "UniformWeights", "as_weights", "log_mean"]
 
@@ -79,7 +81,7 @@ def as_weights(weights: "str | Tensor | Sequence[float] | nn.Module", n_componen
     """``"uniform"``, ``"learned"``, K numbers, or a module that returns log π, as such a module."""
     if isinstance(weights, nn.Module):
         with torch.no_grad():
-            with torch.random.fork_rng(range(torch.cuda.device_count())):
+            with isolated_random_state():
                 sites = poutine.trace(weights).get_trace().stochastic_nodes
             if (sites or isinstance(weights, RandomWeights)) and not isinstance(weights, WeightsPrior):
                 raise TypeError(
@@ -90,10 +92,10 @@ def as_weights(weights: "str | Tensor | Sequence[float] | nn.Module", n_componen
             raise ValueError(f"weights: expected a module that returns shape ({n_components},), got {shape}")
         return weights
     if isinstance(weights, str):
-        named: dict[str, type[nn.Module]] = {"uniform": UniformWeights, "learned": LearnedWeights}
-        if weights not in named:
-            raise ValueError(f"weights: expected one of {sorted(named)}, numbers or a module, got {weights!r}")
-        return named[weights](n_components)
+        by_name: dict[str, type[nn.Module]] = {"uniform": UniformWeights, "learned": LearnedWeights}
+        if weights not in by_name:
+            raise ValueError(f"weights: expected one of {sorted(by_name)}, numbers or a module, got {weights!r}")
+        return by_name[weights](n_components)
     if not hasattr(weights, "__len__"):
         raise TypeError(f"weights: expected a name, {n_components} numbers or a module, got {weights!r}")
     if len(weights) != n_components:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pyro_vmonf._files import writable_folder
+from pyro_vmonf._io import writable_folder
 from pyro_vmonf.models import DirichletWeights, FlowMixture
 from pyro_vmonf.reproduce import EXPERIMENTS, draw_plate, draw_transforms, run
 from pyro_vmonf.reproduce.experiment import save_figure

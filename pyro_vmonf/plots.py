@@ -16,15 +16,15 @@ __all__ = [
     "contingency",
     "history",
     "image_rows",
-    "predictive",
+    "predictive_checks",
+    "probability_integral_transforms",
     "reliability",
     "replications",
     "selection",
-    "uniforms",
 ]
 
 
-def colours(k: int) -> list[Any]:
+def component_colours(k: int) -> list[Any]:
     """k colours that tell components apart."""
     return [colormaps["tab10" if k <= 10 else "tab20"](i % 20) for i in range(k)]
 
@@ -47,7 +47,7 @@ def assignments(
     axes = np.atleast_1d(figure.subplots(1, len(panels), sharex=True, sharey=True))
     first = panels[0][1]
     middle, reach = (first.amax(0) + first.amin(0)) / 2, 0.6 * float((first.amax(0) - first.amin(0)).max())
-    palette = colours(n_components)
+    palette = component_colours(n_components)
     for ax, (title, points, components) in zip(axes, panels, strict=True):
         draw_regions(ax, choose, middle.tolist(), reach, palette)
         ax.scatter(*points.T.numpy(), c=[palette[k] for k in components.tolist()], s=4, linewidths=0)
@@ -135,23 +135,23 @@ def contingency(table: Any, class_names: Sequence[str]) -> Figure:
 
 
 def selection(rows: Sequence[dict[str, Any]]) -> Figure:
-    """The overlap that is left, and held-out evidence with its standard error, against the number of components.
+    """The overlap that is left, and the validation evidence with its standard error, against the number of components.
 
     Args:
         rows: those of a ``Selection``.
     """
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    rows = sorted(rows, key=lambda row: row["components"])
-    k, evidence, errors = ([row[c] for row in rows] for c in ("components", "heldout_evidence", "standard_error"))
+    rows = sorted(rows, key=lambda row: row["n_components"])
+    k, evidence, errors = ([row[c] for row in rows] for c in ("n_components", "validation_evidence", "standard_error"))
     chosen = next(row for row in rows if row["chosen"])
     left.plot(k, [row["overlap"] for row in rows], marker="o", markersize=4, linewidth=1)
     left.set_yscale("symlog", linthresh=1e-3)
     left.set_ylabel("greatest overlap of two components")
     right.errorbar(k, evidence, errors, marker="o", markersize=4, capsize=2, linewidth=1)
-    right.set_ylabel("held-out evidence, nats")
-    for ax, column in ((left, "overlap"), (right, "heldout_evidence")):
-        ax.plot(chosen["components"], chosen[column], "o", color="C3", markersize=9, label="chosen")
+    right.set_ylabel("validation evidence, nats")
+    for ax, column in ((left, "overlap"), (right, "validation_evidence")):
+        ax.plot(chosen["n_components"], chosen[column], "o", color="C3", markersize=9, label="chosen")
         ax.set_xticks(k)
         ax.set_xlabel("components")
         ax.legend(loc="lower right", fontsize=8)
@@ -162,7 +162,7 @@ def reliability(tables: dict[str, Any]) -> Figure:
     """Confidence against accuracy, a curve for each name; the larger a dot, the more points are in its bin.
 
     Args:
-        tables: name → what :func:`pyro_vmonf.metrics.calibration` returns, ``(bins, 3)``.
+        tables: name → what :func:`pyro_vmonf.evaluation.calibration` returns, ``(bins, 3)``.
     """
     if not isinstance(tables, dict):
         raise TypeError(f"tables: expected a dictionary of names and calibrations, got {type(tables).__name__}")
@@ -179,11 +179,11 @@ def reliability(tables: dict[str, Any]) -> Figure:
     return figure
 
 
-def predictive(rows: Sequence[dict[str, Any]], columns: int = 4) -> Figure:
+def predictive_checks(rows: Sequence[dict[str, Any]], columns: int = 4) -> Figure:
     """A histogram of each statistic's replications, with a line at what was observed, and its p-value.
 
     Args:
-        rows: of ``checks.predictive_check``.
+        rows: of ``predictive_checks``.
         columns: of the grid.
     """
     columns = max(1, min(columns, len(rows)))
@@ -214,7 +214,7 @@ def replications(data: tuple[Tensor, Tensor], drawn: Sequence[tuple[Tensor, Tens
         raise ValueError(f"data: expected points of shape (N, 2), got {tuple(data[0].shape)}")
     panels = [("data", *data), *((f"replicated {i + 1}", *one) for i, one in enumerate(drawn))]
     figure = Figure(figsize=(3.2 * len(panels), 3.3), layout="constrained")
-    palette = colours(n_components)
+    palette = component_colours(n_components)
     for ax, (title, points, z) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         ax.scatter(*points.T.numpy(), c=[palette[k] for k in z.tolist()], s=3, linewidths=0)
         ax.set_title(title, fontsize=10)
@@ -226,13 +226,13 @@ def replications(data: tuple[Tensor, Tensor], drawn: Sequence[tuple[Tensor, Tens
     return figure
 
 
-def uniforms(values: Tensor, z: Tensor, n_components: int, bins: int = 10) -> Figure:
+def probability_integral_transforms(values: Tensor, z: Tensor, n_components: int, bins: int = 10) -> Figure:
     """Histograms of probability integral transforms by component, all coordinates together; flat if the model is right.
 
     The band holds 95 % of the bars of uniform values.
 
     Args:
-        values: ``(N, D)``, of ``checks.uniforms``.
+        values: ``(N, D)``, of ``probability_integral_transform``.
         z: ``(N,)``.
         n_components: K.
         bins: of each histogram.
@@ -244,7 +244,7 @@ def uniforms(values: Tensor, z: Tensor, n_components: int, bins: int = 10) -> Fi
         spread = 1.96 * np.sqrt(expected * (1 - 1 / bins))
         ax.axhspan((expected - spread) / expected, (expected + spread) / expected, color="grey", alpha=0.3, linewidth=0)
         counts, edges = np.histogram(own, bins, (0, 1))
-        ax.stairs(counts / expected, edges, fill=True, color=colours(n_components)[k], alpha=0.6)
+        ax.stairs(counts / expected, edges, fill=True, color=component_colours(n_components)[k], alpha=0.6)
         ax.set_ylim(0, max(2.0, 1.1 * counts.max() / expected) if len(own) else 2.0)
         ax.set_title(f"component {k}", fontsize=9)
         ax.set_xticks([0, 1])

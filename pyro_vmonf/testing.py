@@ -18,12 +18,14 @@ from pyro import poutine
 from pyro.infer import Predictive, TraceEnum_ELBO
 from torch import Tensor
 
+from pyro_vmonf._torch import evaluation_mode
 from pyro_vmonf.components.base import Components
-from pyro_vmonf.guides.encoder import SoftmaxEncoder, mlp
+from pyro_vmonf.evaluation.evaluate import evaluate
+from pyro_vmonf.guides.encoder import SoftmaxEncoder
+from pyro_vmonf.guides.networks import mlp
 from pyro_vmonf.inference.fit import fit
-from pyro_vmonf.inference.reading import evaluating, read
 from pyro_vmonf.models.mixture import FlowMixture
-from pyro_vmonf.models.priors import RandomWeights
+from pyro_vmonf.simplex import RandomWeights
 from pyro_vmonf.transforms.stacking import clear_caches
 
 __all__ = ["ComponentsContract", "PairContract"]
@@ -61,14 +63,14 @@ class ComponentsContract(Contract):
     def test_the_table_is_each_component_alone(self) -> None:
         components = self.make()
         x = self.points(components)
-        with torch.no_grad(), evaluating(components):
+        with torch.no_grad(), evaluation_mode(components):
             each = [components.component(k).log_prob(x) for k in range(components.n_components)]
             self.close(components.log_prob(x), torch.stack(each))
 
     def test_batches_of_any_shape(self) -> None:
         components = self.make()
         x = self.points(components, 6)
-        with torch.no_grad(), evaluating(components):
+        with torch.no_grad(), evaluation_mode(components):
             table = components.log_prob(x)
             assert table.shape == (components.n_components, 6)
             self.close(components.log_prob(x[0]), table[:, 0])
@@ -79,7 +81,7 @@ class ComponentsContract(Contract):
         z = torch.arange(12).reshape(3, 4) % components.n_components
         assert components.sample(z).shape == (3, 4, *components.event_shape)
         for k in range(components.n_components):
-            with torch.no_grad(), evaluating(components):
+            with torch.no_grad(), evaluation_mode(components):
                 flow = components.component(k)
                 scores = [flow.log_prob(x) for x in (components.sample(torch.full((500,), k)), flow.sample((500,)))]
             error = (sum(score.var() for score in scores) / 500) ** 0.5
@@ -90,7 +92,7 @@ class ComponentsContract(Contract):
         components = self.make()
         for k in range(components.n_components):
             flow: Any = components.component(k)
-            with torch.no_grad(), evaluating(components):
+            with torch.no_grad(), evaluation_mode(components):
                 x = flow.sample((4000,))
                 if math.prod(components.event_shape) <= 2:
                     scores = components.log_prob(x)[k]
@@ -103,12 +105,12 @@ class ComponentsContract(Contract):
                     self.close(transform(before), x)
                     x = before
 
-    def test_given_picks_from_the_table(self) -> None:
+    def test_conditional_picks_from_the_table(self) -> None:
         components = self.make()
         x = self.points(components)
         z = torch.arange(len(x)) % components.n_components
-        with torch.no_grad(), evaluating(components):
-            self.close(components.given(z).log_prob(x), components.log_prob(x)[z, torch.arange(len(x))])
+        with torch.no_grad(), evaluation_mode(components):
+            self.close(components.conditional(z).log_prob(x), components.log_prob(x)[z, torch.arange(len(x))])
 
     def test_densities_integrate_to_one(self) -> None:
         components = self.make()
@@ -132,7 +134,7 @@ class ComponentsContract(Contract):
                 parameter.add_(0.1 * torch.randn_like(parameter))
         x = self.points(components)
         other.load_state_dict(components.state_dict())
-        with torch.no_grad(), evaluating(components), evaluating(other):
+        with torch.no_grad(), evaluation_mode(components), evaluation_mode(other):
             self.close(other.log_prob(x), components.log_prob(x))
 
     def test_it_trains(self) -> None:
@@ -145,9 +147,9 @@ class ComponentsContract(Contract):
             SoftmaxEncoder(torch.nn.Sequential(torch.nn.Flatten(), mlp(x[0].numel(), k)), k),
         )
         target = 1.5 * x + 0.5
-        before = float(read(model, guide, target).elbo.mean())
+        before = float(evaluate(model, guide, target).elbo.mean())
         fit(model, guide, target, init=None, epochs=20, batch_size=32, learning_rate=1e-2, progress=False)
-        assert float(read(model, guide, target).elbo.mean()) > before
+        assert float(evaluate(model, guide, target).elbo.mean()) > before
 
     def close(self, found: Tensor, expected: Tensor) -> None:
         """Asserts that two densities agree."""
@@ -169,7 +171,7 @@ class ComponentsContract(Contract):
         ]
         cell = math.prod(float(axis[1] - axis[0]) for axis in axes)
         grid = torch.cartesian_prod(*axes).reshape(-1, *components.event_shape)
-        with torch.no_grad(), evaluating(components):
+        with torch.no_grad(), evaluation_mode(components):
             return cell * sum(float(function(components.log_prob(part)[k]).sum()) for part in grid.split(50_000))
 
 
@@ -212,7 +214,7 @@ class PairContract(Contract):
         What else the model observes, such as a prior on parameters, is added to both.
         """
         programs: tuple[Any, Any] = (model, guide)
-        with evaluating(model), evaluating(guide):
+        with evaluation_mode(model), evaluation_mode(guide):
             log_weights = guide.log_weights()
             if log_weights is not None:
                 given = {"weights": log_weights.exp()}
@@ -221,9 +223,9 @@ class PairContract(Contract):
             trace = poutine.trace(programs[0]).get_trace(x)
             trace.compute_log_prob(lambda name, site: name not in ("x", "y", "z") and site["is_observed"])
             loss = loss + sum(site.get("log_prob_sum", 0.0) for site in trace.nodes.values())
-            log_q = model.labels.restrict(guide.logits(x), y)
+            log_q = model.labels.posterior(guide.log_probs(x), y)
             joint = model.log_joint(x, log_weights).T
-            joint = joint if y is None else joint + model.labels.likelihood(y).to(joint)
+            joint = joint if y is None else joint + model.labels.log_likelihood(y).to(joint)
             terms = torch.where(log_q.exp() > 0, log_q.exp() * (joint - log_q), 0.0)
         self.close(-loss / len(x), terms.sum() / len(x))
 
@@ -233,12 +235,12 @@ class PairContract(Contract):
 
     def test_the_evidence_bounds_the_elbo(self) -> None:
         model, guide = self.make()
-        assert bool((read(model, guide, self.points(model)).inference_gap >= -self.tolerance).all())
+        assert bool((evaluate(model, guide, self.points(model)).inference_gap >= -self.tolerance).all())
 
     def test_the_plate_scales_a_batch(self) -> None:
         model, guide = self.make()
         x = self.points(model)
-        with torch.no_grad(), evaluating(model), evaluating(guide):
+        with torch.no_grad(), evaluation_mode(model), evaluation_mode(guide):
             traces = [poutine.trace(part).get_trace(x, None, 10 * len(x)) for part in (model, guide)]
         assert traces[0].nodes["x"]["scale"] == 10
         assert [trace.nodes["z"]["scale"] for trace in traces] == [10, 10]
@@ -247,7 +249,7 @@ class PairContract(Contract):
         """Two particles at once, which where nothing but z is latent give the loss of one."""
         model, guide = self.make()
         x = self.points(model)
-        with torch.no_grad(), evaluating(model), evaluating(guide):
+        with torch.no_grad(), evaluation_mode(model), evaluation_mode(guide):
             pair = TraceEnum_ELBO(num_particles=2, vectorize_particles=True, max_plate_nesting=1).loss(model, guide, x)
             if guide.log_weights() is None:
                 one = TraceEnum_ELBO(max_plate_nesting=1).loss(model, guide, x)

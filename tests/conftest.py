@@ -10,7 +10,7 @@ torch.set_num_threads(1)  # the problems are small, and two workers that spin fo
 
 
 @pytest.fixture(autouse=True)
-def house_rules():
+def global_state():
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
     pyro.clear_param_store()

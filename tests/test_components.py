@@ -9,7 +9,7 @@ import zuko
 from torch import nn
 
 from pyro_vmonf.components import MAF, Components, FlowList, RealNVP, StackedFlow, StandardNormal
-from pyro_vmonf.transforms import PLUAffine, Stacked, coupling
+from pyro_vmonf.transforms import PLUAffine, Stacked, affine_coupling
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,8 @@ def moved(module, by=0.3):
 
 def pyro_flow():
     return dist.TransformedDistribution(
-        dist.Normal(torch.zeros(2), torch.ones(2)).to_event(1), [dist.transforms.affine_coupling(2, [8]), coupling(2)]
+        dist.Normal(torch.zeros(2), torch.ones(2)).to_event(1),
+        [dist.transforms.affine_coupling(2, [8]), affine_coupling(2)],
     )
 
 
@@ -103,12 +104,12 @@ def test_given_matches_the_table(name):
     x = torch.randn(6, 2)
     table = components.log_prob(x)
     z = torch.tensor([0, 1, 2, 2, 1, 0])
-    torch.testing.assert_close(components.given(z).log_prob(x), table[z, torch.arange(6)])
+    torch.testing.assert_close(components.conditional(z).log_prob(x), table[z, torch.arange(6)])
     enumerated = torch.arange(3).unsqueeze(-1)
-    torch.testing.assert_close(components.given(enumerated).expand((3, 6)).log_prob(x), table)
-    torch.testing.assert_close(components.given(enumerated.unsqueeze(1)).log_prob(x), table.unsqueeze(1))
-    assert components.given(z).sample().shape == (6, 2)
-    assert components.given(z).sample((4,)).shape == (4, 6, 2)
+    torch.testing.assert_close(components.conditional(enumerated).expand((3, 6)).log_prob(x), table)
+    torch.testing.assert_close(components.conditional(enumerated.unsqueeze(1)).log_prob(x), table.unsqueeze(1))
+    assert components.conditional(z).sample().shape == (6, 2)
+    assert components.conditional(z).sample((4,)).shape == (4, 6, 2)
 
 
 @contract
@@ -141,7 +142,7 @@ def test_one_pass_without_a_loop_over_components():
     """A stacked flow calls each transform once, whatever K."""
     components = RealNVP(2, 20, transforms=4)
     calls = []
-    networks = [m for m in components.modules() if type(m).__name__ == "Dense"]
+    networks = [m for m in components.modules() if type(m).__name__ == "ConditionerMLP"]
     for network in networks:
         network.register_forward_hook(lambda *_: calls.append("network"))
     components.log_prob(torch.randn(10, 2))
@@ -164,9 +165,11 @@ def test_component_shares_memory_and_gradients():
 
 
 def nested_flow():
-    chain = dist.transforms.ComposeTransform([dist.transforms.affine_coupling(2, [8]), coupling(2).inv])
+    chain = dist.transforms.ComposeTransform([dist.transforms.affine_coupling(2, [8]), affine_coupling(2).inv])
     inner = dist.TransformedDistribution(dist.Normal(torch.zeros(2), torch.ones(2)).to_event(1), [chain])
-    return dist.TransformedDistribution(inner, [coupling(2), dist.transforms.AffineTransform(torch.ones(2), 2.0, 1)])
+    return dist.TransformedDistribution(
+        inner, [affine_coupling(2), dist.transforms.AffineTransform(torch.ones(2), 2.0, 1)]
+    )
 
 
 def test_transforms_are_found_however_deep():
@@ -227,7 +230,7 @@ class Untable(nn.Module):
         (lambda: RealNVP(2, 2).sample(torch.tensor([0, 2])), ValueError, "z: expected values from 0 to 1"),
         (lambda: RealNVP(2, 2).sample(torch.tensor([0.5])), TypeError, "z: expected integers"),
         (lambda: RealNVP(2, 2).sample([0, 1]), TypeError, "z: expected a tensor of integers, got list"),
-        (lambda: RealNVP(2, 2).given(torch.tensor([-1])), ValueError, "z: expected values from 0 to 1, got -1"),
+        (lambda: RealNVP(2, 2).conditional(torch.tensor([-1])), ValueError, "z: expected values from 0 to 1, got -1"),
         (lambda: RealNVP(2, 2, hidden_features=8), ValueError, r"hidden_features: expected a sequence .* \(8,\)"),
         (
             lambda: FlowList([dist.Normal(torch.nn.Parameter(torch.zeros(2)), 1.0).to_event(1)]),
@@ -235,17 +238,23 @@ class Untable(nn.Module):
             r"members\[0\]: expected a distribution whose own tensors are fixed",
         ),
         (
-            lambda: StackedFlow(dist.Normal(torch.zeros(2), 1.0).to_event(1), [coupling(2)]),
+            lambda: StackedFlow(dist.Normal(torch.zeros(2), 1.0).to_event(1), [affine_coupling(2)]),
             TypeError,
             "base: expected a module that returns a distribution",
         ),
         (lambda: RealNVP(2, 2).component(2), ValueError, "k: expected a component from 0 to 1, got 2"),
         (
-            lambda: StackedFlow(StandardNormal(2), [coupling(2, components=2), coupling(2, components=3)]),
+            lambda: StackedFlow(
+                StandardNormal(2), [affine_coupling(2, components=2), affine_coupling(2, components=3)]
+            ),
             ValueError,
             "transforms: expected one number of components",
         ),
-        (lambda: StackedFlow(StandardNormal(2), [coupling(2).inv]), TypeError, r"transforms\[0\]: expected a Pyro"),
+        (
+            lambda: StackedFlow(StandardNormal(2), [affine_coupling(2).inv]),
+            TypeError,
+            r"transforms\[0\]: expected a Pyro",
+        ),
     ],
 )
 def test_bad_arguments_are_named(make, error, message):
@@ -254,6 +263,6 @@ def test_bad_arguments_are_named(make, error, message):
 
 
 def test_a_components_subclass_needs_both_hooks():
-    for method, argument in (("table", torch.zeros(3, 2)), ("component", 0)):
+    for method, argument in (("_log_prob", torch.zeros(3, 2)), ("component", 0)):
         with pytest.raises(NotImplementedError, match=f"Components: expected a method {method}"):
             getattr(Components(), method)(argument)

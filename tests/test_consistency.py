@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from pyro_vmonf.components import RealNVP
-from pyro_vmonf.data import ImageMoves, Neighbours, Noise, pinwheel
+from pyro_vmonf.data import NeighbourSwap, Noise, RandomAffineElastic, pinwheel
+from pyro_vmonf.evaluation import evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, convnet, mlp
-from pyro_vmonf.inference import Consistency, fit, read
+from pyro_vmonf.inference import Consistency, fit
 from pyro_vmonf.inference.options import Options
 from pyro_vmonf.inference.run import Run, target_loss
 from pyro_vmonf.models import FlowMixture
@@ -24,7 +25,7 @@ def run_of(model, guide, x, **settings):
     return Run(model, guide, x, None, Options(batch_size=len(x), **settings), torch.device("cpu"))
 
 
-@pytest.mark.parametrize("perturb", [Noise(0.2), ImageMoves(6, 5), ImageMoves(6, 5, elastic=1.0)])
+@pytest.mark.parametrize("perturb", [Noise(0.2), RandomAffineElastic(6, 5), RandomAffineElastic(6, 5, elastic=1.0)])
 def test_perturbations_keep_the_shape_and_are_random(perturb, device):
     for shape in ((7, 30), (7, 6, 5)):
         x = torch.randn(shape, device=device)
@@ -37,7 +38,7 @@ def test_perturbations_keep_the_shape_and_are_random(perturb, device):
 
 
 def test_images_that_do_not_move_stay_as_they_are():
-    still = ImageMoves(6, 5, shift=0, rotate=0, scale=0, shear=0)
+    still = RandomAffineElastic(6, 5, shift=0, rotate=0, scale=0, shear=0)
     x = torch.randn(4, 30)
     torch.testing.assert_close(still(x), x)
 
@@ -46,9 +47,9 @@ def test_a_shift_is_measured_in_pixels():
     image = torch.zeros(1, 1, 28, 28)
     image[..., 14, 14] = 1.0
     torch.manual_seed(0)
-    moved = ImageMoves(28, 28, shift=2.0, rotate=0, scale=0, shear=0)(image.flatten(1).repeat(2000, 1)).reshape(
-        -1, 28, 28
-    )
+    moved = RandomAffineElastic(28, 28, shift=2.0, rotate=0, scale=0, shear=0)(
+        image.flatten(1).repeat(2000, 1)
+    ).reshape(-1, 28, 28)
     column = (moved.sum(1) * torch.arange(28)).sum(-1) / moved.sum((1, 2))
     assert float(column.std()) == pytest.approx(2.0, rel=0.1)
 
@@ -56,10 +57,10 @@ def test_a_shift_is_measured_in_pixels():
 def test_a_rotation_is_measured_in_degrees():
     image = torch.zeros(1, 29, 29)
     image[:, 14, 24] = 1.0  # ten pixels from the middle
-    moved = ImageMoves(29, 29, shift=0, rotate=10.0, scale=0, shear=0)(image.repeat(2000, 1, 1))
-    places = torch.arange(29) - 14.0
-    down = (moved.sum(-1) * places).sum(-1) / moved.sum((1, 2))
-    across = (moved.sum(-2) * places).sum(-1) / moved.sum((1, 2))
+    moved = RandomAffineElastic(29, 29, shift=0, rotate=10.0, scale=0, shear=0)(image.repeat(2000, 1, 1))
+    indices = torch.arange(29) - 14.0
+    down = (moved.sum(-1) * indices).sum(-1) / moved.sum((1, 2))
+    across = (moved.sum(-2) * indices).sum(-1) / moved.sum((1, 2))
     assert float(torch.atan2(down, across).std()) == pytest.approx(math.radians(10.0), rel=0.1)
 
 
@@ -67,7 +68,7 @@ def test_oblong_images_turn_as_square_ones():
     image = torch.zeros(1, 17, 65)
     image[:, 8, 36] = 1.0  # four pixels right of the middle
     torch.manual_seed(0)
-    moved = ImageMoves(17, 65, shift=0, rotate=10.0, scale=0, shear=0)(image.repeat(2000, 1, 1))
+    moved = RandomAffineElastic(17, 65, shift=0, rotate=10.0, scale=0, shear=0)(image.repeat(2000, 1, 1))
     down = (moved.sum(-1) * (torch.arange(17) - 8.0)).sum(-1) / moved.sum((1, 2))
     across = (moved.sum(-2) * (torch.arange(65) - 32.0)).sum(-1) / moved.sum((1, 2))
     assert float(torch.atan2(down, across).std()) == pytest.approx(math.radians(10.0), rel=0.15)
@@ -75,7 +76,7 @@ def test_oblong_images_turn_as_square_ones():
 
 def test_neighbours_are_near_and_others():
     data = torch.arange(20.0).unsqueeze(-1)
-    moved = Neighbours(data, 2)(data)
+    moved = NeighbourSwap(data, 2)(data)
     distance = (moved - data).abs()
     assert bool((distance > 0).all())
     assert float(distance[1:-1].max()) == 1.0
@@ -85,10 +86,10 @@ def test_neighbours_are_near_and_others():
     ("make", "message"),
     [
         (lambda: Noise(-1.0), "std: expected a finite number of at least 0, got -1.0"),
-        (lambda: ImageMoves(0, 3), "height: expected an integer of at least 1"),
-        (lambda: ImageMoves(3, 3, rotate=-2.0), "rotate: expected a finite number of at least 0"),
-        (lambda: Neighbours(torch.ones(3, 1), 3), "data: expected more than neighbours = 3 points, got 3"),
-        (lambda: Neighbours(torch.ones(3, 1), 0), "neighbours: expected an integer of at least 1"),
+        (lambda: RandomAffineElastic(0, 3), "height: expected an integer of at least 1"),
+        (lambda: RandomAffineElastic(3, 3, rotate=-2.0), "rotate: expected a finite number of at least 0"),
+        (lambda: NeighbourSwap(torch.ones(3, 1), 3), "data: expected more than neighbours = 3 points, got 3"),
+        (lambda: NeighbourSwap(torch.ones(3, 1), 0), "neighbours: expected an integer of at least 1"),
         (lambda: Consistency(0.0), "weight: expected a finite number above 0"),
         (lambda: convnet(8, 8, 0), "out_features: expected an integer of at least 1"),
         (lambda: convnet(8, 8, 3, channels=()), "channels: expected an integer of at least 1, got 0"),
@@ -113,13 +114,13 @@ def test_the_term_is_the_weighted_divergence_and_spares_the_components():
     x, _ = pinwheel(20, wings=3)
     model, guide = pair()
     term = Consistency(2.5, lambda x: x + 1.0)
-    q, moved = guide.probabilities(x).detach(), guide.probabilities(x + 1.0)
+    q, moved = guide.probs(x).detach(), guide.probs(x + 1.0)
     expected = 2.5 * (q * (q / moved).log()).sum(-1).mean()
-    loss = term.loss(guide.logits, x, q)
+    loss = term.loss(guide.log_probs, x, q)
     torch.testing.assert_close(loss, expected)
     plain, aside = run_of(model, guide, x).objective(x, None, torch.arange(60), 60)
     assert aside is None
-    torch.testing.assert_close(plain, -read(model, guide, x).elbo.mean())
+    torch.testing.assert_close(plain, -evaluate(model, guide, x).elbo.mean())
     same, aside = run_of(model, guide, x, consistency=term).objective(x, None, torch.arange(60), 60)
     torch.testing.assert_close(same, plain)
     torch.testing.assert_close(aside, expected)
@@ -145,7 +146,7 @@ def test_consistency_brings_agreement():
         settings = {"init": by_lot, "epochs": 0, "init_epochs": 200, "learning_rate": 2e-2, "progress": False}
         fit(model, guide, x, consistency=consistency, **settings)
         torch.manual_seed(1)
-        q, moved = guide.probabilities(x).detach(), guide.probabilities(x + 0.3 * torch.randn_like(x)).detach()
+        q, moved = guide.probs(x).detach(), guide.probs(x + 0.3 * torch.randn_like(x)).detach()
         gaps.append(float((q * (q / moved).log()).sum(-1).mean()))
     assert gaps[1] < 0.5 * gaps[0]
 
@@ -153,11 +154,11 @@ def test_consistency_brings_agreement():
 def test_the_exact_posterior_maximises_the_evidence():
     x, _ = pinwheel(40, wings=3)
     model, guide = pair()
-    reading = read(model, guide, x)
+    evaluation = evaluate(model, guide, x)
     run = run_of(model, guide, x, posterior="exact")
     loss, aside = run.objective(x, None, torch.arange(120), 120)
-    torch.testing.assert_close(loss, -reading.evidence.mean())
-    torch.testing.assert_close(aside, -(reading.responsibilities * reading.log_encoder).sum(-1).mean())
+    torch.testing.assert_close(loss, -evaluation.evidence.mean())
+    torch.testing.assert_close(aside, -(evaluation.responsibilities * evaluation.log_q).sum(-1).mean())
     loss.backward(retain_graph=True)
     assert all(p.grad is None for p in guide.parameters())
     before = [p.grad.clone() for p in model.parameters()]
@@ -185,8 +186,8 @@ def test_the_encoder_learns_the_exact_posterior_beside_it():
     history = fit(model, guide, x, posterior="exact", **settings)
     assert "evidence" in history.rows[-1]
     assert "elbo" in history.rows[0]
-    reading = read(model, guide, x)
-    assert float((reading.encoder - reading.responsibilities).abs().mean()) < 0.01
+    evaluation = evaluate(model, guide, x)
+    assert float((evaluation.encoder_probs - evaluation.responsibilities).abs().mean()) < 0.01
 
 
 @pytest.mark.parametrize(("height", "width", "channels"), [(28, 28, (16, 32, 64)), (8, 8, (4,)), (5, 7, (3, 4))])

@@ -9,7 +9,7 @@ from torch.distributions.transforms import PowerTransform
 
 from pyro_vmonf.components import MAF, FlowList, RealNVP
 from pyro_vmonf.components.base import Components
-from pyro_vmonf.guides import DirichletPosterior, SoftmaxEncoder, StickPosterior, mlp
+from pyro_vmonf.guides import DirichletPosterior, SoftmaxEncoder, StickBreakingPosterior, mlp
 from pyro_vmonf.models import DirichletWeights, FlowMixture, Labels, StickBreakingWeights
 from pyro_vmonf.testing import ComponentsContract, PairContract
 
@@ -17,19 +17,19 @@ pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadCompon
 
 
 class LaplaceClouds(Components):
-    """K Laplace distributions with learned places and scales: a user's own components."""
+    """K Laplace distributions with learned locations and scales: a user's own components."""
 
     def __init__(self, features, n_components):
         super().__init__()
         self.n_components, self.event_shape = n_components, torch.Size([features])
-        self.place = torch.nn.Parameter(torch.randn(n_components, features))
+        self.loc = torch.nn.Parameter(torch.randn(n_components, features))
         self.log_scale = torch.nn.Parameter(torch.zeros(n_components, features))
 
-    def table(self, x):
-        return Laplace(self.place[:, None], self.log_scale.exp()[:, None]).to_event(1).log_prob(x)
+    def _log_prob(self, x):
+        return Laplace(self.loc[:, None], self.log_scale.exp()[:, None]).to_event(1).log_prob(x)
 
     def component(self, k):
-        return Laplace(self.place[k], self.log_scale[k].exp()).to_event(1)
+        return Laplace(self.loc[k], self.log_scale[k].exp()).to_event(1)
 
 
 class TestUsersOwn(ComponentsContract):
@@ -79,18 +79,18 @@ class TestPairWithAPriorOnFlows(PairContract):
 class TestPairWithSticksAndClasses(PairContract):
     def make(self):
         labels = Labels([0, 1, 1], noise=0.1)
-        guide = SoftmaxEncoder(mlp(2, 3), 3, labels=labels, weights=StickPosterior(3))
+        guide = SoftmaxEncoder(mlp(2, 3), 3, labels=labels, weights=StickBreakingPosterior(3))
         return FlowMixture(RealNVP(2, 3, transforms=2), StickBreakingWeights(3), labels), guide
 
 
 class Wrong(LaplaceClouds):
-    def table(self, x):
-        return super().table(x) + 0.1
+    def _log_prob(self, x):
+        return super()._log_prob(x) + 0.1
 
 
 class NoGradient(LaplaceClouds):
-    def table(self, x):
-        return super().table(x).detach().requires_grad_()
+    def _log_prob(self, x):
+        return super()._log_prob(x).detach().requires_grad_()
 
 
 class AnyComponent(LaplaceClouds):
@@ -135,11 +135,11 @@ class Forgetful(LaplaceClouds):
         super().__init__(features, n_components)
         self.moved = torch.randn(features)
 
-    def table(self, x):
-        return super().table(x - self.moved)
+    def _log_prob(self, x):
+        return super()._log_prob(x - self.moved)
 
     def component(self, k):
-        return Laplace(self.place[k] + self.moved, self.log_scale[k].exp()).to_event(1)
+        return Laplace(self.loc[k] + self.moved, self.log_scale[k].exp()).to_event(1)
 
 
 class NoLabels(FlowMixture):

@@ -156,6 +156,6 @@ def test_noise_is_drawn_anew_and_pixels_stay():
     pixels, _ = digits()
     logit = Logit(17, 0.01)
     x = logit(pixels, seed=1)
-    again = logit.redraw(x)
+    again = logit.redequantize(x)
     assert float((again != x).double().mean()) > 0.99
     assert torch.equal((logit.images(again) * 17).floor(), pixels.double())

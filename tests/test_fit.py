@@ -13,8 +13,9 @@ import zuko
 from pyro_vmonf import plots
 from pyro_vmonf.components import MAF, FlowList, RealNVP, StackedFlow, StandardNormal
 from pyro_vmonf.data import pinwheel, two_circles
+from pyro_vmonf.evaluation import evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import History, NonFiniteError, Temperature, fit, read
+from pyro_vmonf.inference import History, NonFiniteError, Temperature, fit
 from pyro_vmonf.inference import checkpoint as checkpoints
 from pyro_vmonf.inference.options import Options
 from pyro_vmonf.inference.run import Run
@@ -55,15 +56,15 @@ def test_history_has_a_row_an_epoch():
     history = quick(model, guide, x, validation=x[:20], temperature=Temperature(4.0, 0.5))
     assert [row["temperature"] for row in history.rows] == [4.0, 2.0, 1.0]
     assert history.column("elbo")[0] == [0, 1, 2]
-    assert {"heldout_elbo", "heldout_evidence", "seconds"} <= set(history.rows[0])
-    assert history.rows[-1]["heldout_evidence"] >= history.rows[-1]["heldout_elbo"]
+    assert {"validation_elbo", "validation_evidence", "seconds"} <= set(history.rows[0])
+    assert history.rows[-1]["validation_evidence"] >= history.rows[-1]["validation_elbo"]
     plots.history({name: history.column(name) for name in ("elbo", "temperature", "labelled")})
 
 
 def test_objective_is_the_mean_elbo_per_observation():
     model, guide = pair()
     x, _ = pinwheel(40, wings=3)
-    expected = float(read(model, guide, x).elbo.mean())
+    expected = float(evaluate(model, guide, x).elbo.mean())
     history = quick(model, guide, x, epochs=1, batch_size=1000)
     assert history.rows[0]["elbo"] == pytest.approx(expected, abs=1e-10)
 
@@ -71,9 +72,9 @@ def test_objective_is_the_mean_elbo_per_observation():
 def test_labelled_objective_is_log_joint_plus_log_encoder():
     model, guide = pair()
     x, y = pinwheel(10, wings=3)
-    reading = read(model, guide, x)
-    places = torch.arange(30)
-    expected = [float(table[places, y].mean()) for table in (reading.log_joint, reading.log_encoder)]
+    evaluation = evaluate(model, guide, x)
+    indices = torch.arange(30)
+    expected = [float(table[indices, y].mean()) for table in (evaluation.log_joint, evaluation.log_q)]
     history = quick(model, guide, x, y, epochs=1, batch_size=1000, interleave=True)
     assert [history.rows[0][name] for name in ("labelled", "labels")] == pytest.approx(expected, abs=1e-10)
     assert "elbo" not in history.rows[0]
@@ -204,7 +205,7 @@ def test_a_non_finite_loss_stops_and_leaves_good_parameters():
         quick(model, guide, x, epochs=5)
     guide.network.left = 10**9
     assert all(bool(torch.isfinite(tensor).all()) for tensor in state(model, guide))
-    assert bool(torch.isfinite(read(model, guide, x).elbo).all())
+    assert bool(torch.isfinite(evaluate(model, guide, x).elbo).all())
 
 
 def test_the_last_good_parameters_come_back_after_a_leap():
@@ -215,7 +216,7 @@ def test_the_last_good_parameters_come_back_after_a_leap():
     with pytest.raises(NonFiniteError, match="step 1"):
         quick(model, guide, x, epochs=50, batch_size=1000, learning_rate=1e200)
     assert same(before, state(model, guide))
-    assert bool(torch.isfinite(read(model, guide, x).elbo).all())
+    assert bool(torch.isfinite(evaluate(model, guide, x).elbo).all())
     assert not model.training
 
 
@@ -251,17 +252,17 @@ def test_read_takes_what_fit_takes_and_leaves_modes_alone():
     guide.float()
     model.train()
     model.components.transforms[0].eval()
-    read(model, guide, X)
+    evaluate(model, guide, X)
     assert model.training
     assert not model.components.transforms[0].training
     for bad, message in ((X[0], "N, 2"), (X[:0], "N ≥ 1"), (X / 0, "finite")):
         with pytest.raises(ValueError, match=message):
-            read(model, guide, bad)
+            evaluate(model, guide, bad)
 
 
 def test_a_history_with_infinite_values_is_saved(tmp_path):
-    History([{"epoch": 0, "heldout_evidence": float("-inf")}]).save(str(tmp_path / "history.json"))
-    assert '"heldout_evidence": null' in (tmp_path / "history.json").read_text()
+    History([{"epoch": 0, "validation_evidence": float("-inf")}]).save(str(tmp_path / "history.json"))
+    assert '"validation_evidence": null' in (tmp_path / "history.json").read_text()
 
 
 def test_a_non_finite_gradient_stops_before_it_is_used():
@@ -281,7 +282,7 @@ def test_the_encoder_is_held_during_its_delay():
     options = Options(batch_size=32)
     run = Run(model, guide, x, y, options, torch.device("cpu"))
     before = state(guide), state(model)
-    run.label_loss = lambda x, y: 0 * guide.logits(x).sum()  # what moves the encoder now is the ELBO
+    run.label_loss = lambda x, y: 0 * guide.log_probs(x).sum()  # what moves the encoder now is the ELBO
     run.held = True
     run.sweep(run.in_batches(run.unlabelled))
     assert same(before[0], state(guide))
@@ -309,7 +310,7 @@ def test_every_step_teaches_the_encoder_its_labels():
     run.held = True
     for _ in range(30):
         run.sweep(run.in_batches(run.unlabelled))
-    assert torch.equal(guide.probabilities(x[y >= 0]).argmax(-1), y[y >= 0])
+    assert torch.equal(guide.probs(x[y >= 0]).argmax(-1), y[y >= 0])
 
 
 def test_learned_weights_are_recovered():
@@ -323,8 +324,8 @@ def test_learned_weights_are_recovered():
     fit(model, guide, x, epochs=150, batch_size=250, learning_rate=1e-2, progress=False)
     found = model.weights().exp().detach().sort(descending=True).values
     torch.testing.assert_close(found, sizes / 1000, atol=0.03, rtol=0)
-    reading = read(model, guide, x)
-    assert float(reading.inference_gap.mean()) < 0.05
+    evaluation = evaluate(model, guide, x)
+    assert float(evaluation.inference_gap.mean()) < 0.05
 
 
 def test_a_fitted_density_integrates_to_one():
@@ -362,7 +363,7 @@ def test_labels_guide_the_components():
     seen = torch.where(torch.arange(200) % 10 == 0, y, -1)
     model, guide = pair(RealNVP(2, 2, transforms=2), hidden=(32,))
     quick(model, guide, x, seen, epochs=30, pretrain_epochs=60, encoder_delay=30, learning_rate=1e-2)
-    assert float((read(model, guide, x).encoder.argmax(-1) == y).double().mean()) > 0.95
+    assert float((evaluate(model, guide, x).encoder_probs.argmax(-1) == y).double().mean()) > 0.95
 
 
 def test_float32_models_take_float64_data():

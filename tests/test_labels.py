@@ -14,12 +14,12 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from pyro_vmonf import plots
 from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import pinwheel, two_circles
+from pyro_vmonf.evaluation import calibration, calibration_error, evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import fit, read
+from pyro_vmonf.inference import fit
 from pyro_vmonf.inference.options import Options
 from pyro_vmonf.inference.run import Run
 from pyro_vmonf.inference.start import Start, match_labels, with_labels
-from pyro_vmonf.metrics import calibration, calibration_error
 from pyro_vmonf.models import FlowMixture, Labels
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadComponentWarning")
@@ -53,28 +53,28 @@ def test_restriction_is_bayes_rule(kind):
     q, y = torch.randn(N, len(labels.classes)).softmax(-1), some_labels(labels)
     table = labels().exp()
     expected = torch.stack([q[n] * table[:, c] if (c := int(y[n])) >= 0 else q[n] for n in range(N)])
-    found = labels.restrict(q.log(), y).exp()
+    found = labels.posterior(q.log(), y).exp()
     torch.testing.assert_close(found, expected / expected.sum(-1, keepdim=True))
     seen = y >= 0
     torch.testing.assert_close(labels.log_prob(q[seen].log(), y[seen]).exp(), expected[seen].sum(-1))
-    torch.testing.assert_close(labels.of_classes(q.log()).exp().sum(-1), torch.ones(N))
+    torch.testing.assert_close(labels.class_log_probs(q.log()).exp().sum(-1), torch.ones(N))
 
 
 @pytest.mark.parametrize("kind", ["plain", "several"])
-def test_a_certain_belief_is_a_label(kind):
+def test_a_certain_soft_label_is_a_label(kind):
     labels = Labels(*KINDS[kind])
     logits, y = torch.randn(N, len(labels.classes)).log_softmax(-1), some_labels(labels)
-    belief = torch.nn.functional.one_hot(y.clamp(min=0), labels.n_classes).double()
-    belief[y < 0] = -1
-    torch.testing.assert_close(labels.restrict(logits, y), labels.restrict(logits, belief))
+    soft_labels = torch.nn.functional.one_hot(y.clamp(min=0), labels.n_classes).double()
+    soft_labels[y < 0] = -1
+    torch.testing.assert_close(labels.posterior(logits, y), labels.posterior(logits, soft_labels))
     seen = y >= 0
-    torch.testing.assert_close(labels.log_prob(logits[seen], y[seen]), labels.log_prob(logits[seen], belief[seen]))
+    torch.testing.assert_close(labels.log_prob(logits[seen], y[seen]), labels.log_prob(logits[seen], soft_labels[seen]))
 
 
-def test_a_belief_fixes_the_classes_and_leaves_the_rest():
+def test_a_soft_label_fixes_the_classes_and_leaves_the_rest():
     labels = Labels(*KINDS["several"])
-    logits, belief = torch.randn(1, 5).log_softmax(-1), torch.tensor([[0.3, 0.7]])
-    found, q = labels.restrict(logits, belief).exp()[0], logits.exp()[0]
+    logits, soft_labels = torch.randn(1, 5).log_softmax(-1), torch.tensor([[0.3, 0.7]])
+    found, q = labels.posterior(logits, soft_labels).exp()[0], logits.exp()[0]
     torch.testing.assert_close(found[[0, 2]], 0.3 * q[[0, 2]] / q[[0, 2]].sum())
     torch.testing.assert_close(found[[1, 3, 4]], 0.7 * q[[1, 3, 4]] / q[[1, 3, 4]].sum())
 
@@ -85,28 +85,28 @@ def test_the_programs_observe_labels(kind):
     labels = Labels(*KINDS[kind])
     model, guide = pair(labels)
     x, y = torch.randn(N, 2), some_labels(labels)
-    joint = model.log_joint(x).T + labels.likelihood(y)
-    q = labels.restrict(guide.logits(x), y).exp()
+    joint = model.log_joint(x).T + labels.log_likelihood(y)
+    q = labels.posterior(guide.log_probs(x), y).exp()
     expected = torch.where(q > 0, q * (joint - q.log()), 0.0).sum()
     torch.testing.assert_close(loss(model, guide, x, y), -expected, atol=1e-10, rtol=0)
     torch.testing.assert_close(loss(model, lambda *args: None, x, y), -joint.logsumexp(-1).sum(), atol=1e-10, rtol=0)
-    belief = torch.rand(N, labels.n_classes)
-    belief = torch.where((y >= 0).unsqueeze(-1), belief / belief.sum(-1, keepdim=True), -1.0)
-    loss(model, guide, x, belief).backward()
+    soft_labels = torch.rand(N, labels.n_classes)
+    soft_labels = torch.where((y >= 0).unsqueeze(-1), soft_labels / soft_labels.sum(-1, keepdim=True), -1.0)
+    loss(model, guide, x, soft_labels).backward()
     (-guide.label_log_prob(x[y >= 0], y[y >= 0]).mean() + loss(model, guide, x, y)).backward()
     for parameter in [*model.parameters(), *guide.parameters()]:
         assert bool(torch.isfinite(parameter.grad).all())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("beliefs", [False, True])
-def test_a_step_is_that_of_plain_svi(kind, beliefs):
+@pytest.mark.parametrize("soft_labels", [False, True])
+def test_a_step_is_that_of_plain_svi(kind, soft_labels):
     """One step of ``fit`` on all points against Pyro's ``SVI`` on the two programs with the term α log q(y | x)."""
     labels = Labels(*KINDS[kind])
     model, guide = pair(labels)
     twins = copy.deepcopy((model, guide))
     x, y = torch.randn(N, 2), some_labels(labels)
-    given = torch.where((y >= 0).unsqueeze(-1), labels().exp()[y.clamp(min=0) % 2], -1.0) if beliefs else y
+    given = torch.where((y >= 0).unsqueeze(-1), labels().exp()[y.clamp(min=0) % 2], -1.0) if soft_labels else y
     settings = {"init": None, "schedule": "constant", "batch_size": 100, "learning_rate": 1e-3, "label_weight": 0.7}
     history = fit(model, guide, x, given, epochs=1, progress=False, **settings)
 
@@ -147,7 +147,7 @@ def test_all_labelled_is_supervised_training(posterior):
     for _ in range(3):
         each = [twins[0].components.component(k).log_prob(x[y == k]).sum() for k in range(3)]
         weights = twins[0].weights()[y].sum()
-        supervised = -(sum(each) + weights) / 30 - twins[1].logits(x)[torch.arange(30), y].mean()
+        supervised = -(sum(each) + weights) / 30 - twins[1].log_probs(x)[torch.arange(30), y].mean()
         optimizer.zero_grad()
         supervised.backward()
         optimizer.step()
@@ -172,8 +172,8 @@ def test_batches_have_the_share_of_labels_asked_for():
     run = Run(*pair(Labels([0, 1])), x, y, Options(batch_size=20, labelled_share=0.25), torch.device("cpu"))
     batches = run.mixed()
     assert all(abs(int((y[b] >= 0).sum()) - 0.25 * len(b)) < 1 for b in batches)
-    places = torch.cat(batches)
-    counts = torch.bincount(places, minlength=100)
+    indices = torch.cat(batches)
+    counts = torch.bincount(indices, minlength=100)
     assert bool((counts[7:] == 1).all())
     assert int(counts[:7].max() - counts[:7].min()) <= 1
     plain = Run(*pair(Labels([0, 1])), x, y, Options(batch_size=20), torch.device("cpu")).mixed()
@@ -225,8 +225,8 @@ def test_a_start_finds_the_classes_before_their_components():
     x, y = two_circles(200, seed=0)
     seen = torch.full_like(y, -1)
     for c in (0, 1):
-        places = ((y == c) & (x[:, 0] > 0.3)).nonzero().squeeze(-1)[:2]
-        seen[places] = c
+        indices = ((y == c) & (x[:, 0] > 0.3)).nonzero().squeeze(-1)[:2]
+        seen[indices] = c
     found = with_labels(Start("spectral"), x, seen, Labels([0, 1, 1, 0]))
     torch.testing.assert_close(found.sum(-1), torch.ones(400))
     assert torch.equal(Labels([0, 1, 1, 0]).classes[found.argmax(-1)], y)
@@ -242,13 +242,13 @@ def test_a_start_with_a_number_of_clusters_of_its_own_keeps_it():
     assert float((Labels([0, 0, 1, 1]).classes[found.argmax(-1)] == wings % 2).double().mean()) > 0.95
 
 
-@pytest.mark.parametrize("beliefs", [False, True])
+@pytest.mark.parametrize("soft_labels", [False, True])
 @pytest.mark.parametrize("owners", [[0, 1, 2], [0, 0, 1, 2]])
 @pytest.mark.parametrize("method", [LabelSpreading("knn"), SelfTrainingClassifier(LogisticRegression())])
-def test_a_start_may_learn_from_the_labels(method, owners, beliefs):
+def test_a_start_may_learn_from_the_labels(method, owners, soft_labels):
     x, wings = pinwheel(60, wings=3)
     seen = torch.where(torch.arange(180) % 10 == 0, wings, -1)
-    y = torch.where((seen >= 0)[:, None], torch.eye(3)[wings], -1.0) if beliefs else seen
+    y = torch.where((seen >= 0)[:, None], torch.eye(3)[wings], -1.0) if soft_labels else seen
     found = with_labels(Start(method), x, y, Labels(owners))
     torch.testing.assert_close(found.sum(-1), torch.ones(180))
     assert float((Labels(owners).classes[found.argmax(-1)] == wings).double().mean()) > 0.95
@@ -276,7 +276,7 @@ def test_two_arcs_a_ring_are_learned_from_four_labels():
     guide = SoftmaxEncoder(mlp(2, 4, (32,)), 4, labels=labels)
     fit(model, guide, x, seen, init="spectral", epochs=40, batch_size=64, clip_norm=5.0, progress=False)
     x_test, y_test = two_circles(150, seed=2)
-    assert float((read(model, guide, x_test).predict() == y_test).double().mean()) > 0.98
+    assert float((evaluate(model, guide, x_test).predict() == y_test).double().mean()) > 0.98
 
 
 def test_a_class_that_no_label_names_is_discovered():
@@ -284,7 +284,7 @@ def test_a_class_that_no_label_names_is_discovered():
     seen = torch.where((torch.arange(300) % 20 == 0) & (y != 1), y, -1)
     model, guide = FlowMixture(RealNVP(2, 3, transforms=4), "learned"), SoftmaxEncoder(mlp(2, 3, (32,)), 3)
     fit(model, guide, x, seen, init="gmm", epochs=40, batch_size=64, progress=False)
-    assert float((read(model, guide, x).predict() == y).double().mean()) > 0.95
+    assert float((evaluate(model, guide, x).predict() == y).double().mean()) > 0.95
 
 
 def test_noisy_labels_are_outvoted():
@@ -297,9 +297,9 @@ def test_noisy_labels_are_outvoted():
         SoftmaxEncoder(mlp(2, 3), 3, 1.0, labels),
     )
     fit(model, guide, x, noisy, init="gmm", epochs=40, batch_size=64, progress=False)
-    reading = read(model, guide, x)
-    assert float((reading.predict("exact") == y).double().mean()) > 0.97
-    assert float((reading.predict() == y).double().mean()) > 0.97
+    evaluation = evaluate(model, guide, x)
+    assert float((evaluation.predict("exact") == y).double().mean()) > 0.97
+    assert float((evaluation.predict() == y).double().mean()) > 0.97
 
 
 def test_several_components_make_a_class():
@@ -310,19 +310,19 @@ def test_several_components_make_a_class():
     model = FlowMixture(RealNVP(2, 4, transforms=2), "learned", labels)
     guide = SoftmaxEncoder(mlp(2, 4, (32,)), 4, labels=labels)
     fit(model, guide, x, seen, init="gmm", epochs=30, batch_size=64, learning_rate=1e-2, progress=False)
-    reading = read(model, guide, x)
-    assert reading.class_probabilities("exact").shape == (240, 2)
+    evaluation = evaluate(model, guide, x)
+    assert evaluation.class_probs("exact").shape == (240, 2)
     for by in ("encoder", "exact"):
-        assert float((reading.predict(by) == y).double().mean()) > 0.97
+        assert float((evaluation.predict(by) == y).double().mean()) > 0.97
 
 
 def test_soft_labels_train():
     x, y = pinwheel(100, wings=3)
-    belief = 0.8 * torch.nn.functional.one_hot(y, 3).double() + 0.2 / 3
-    belief[torch.arange(300) % 10 != 0] = -1
+    soft_labels = 0.8 * torch.nn.functional.one_hot(y, 3).double() + 0.2 / 3
+    soft_labels[torch.arange(300) % 10 != 0] = -1
     model, guide = FlowMixture(RealNVP(2, 3, transforms=4)), SoftmaxEncoder(mlp(2, 3, (32,)), 3)
-    fit(model, guide, x, belief, init="gmm", epochs=30, batch_size=64, labelled_share=0.2, progress=False)
-    assert float((read(model, guide, x).predict() == y).double().mean()) > 0.95
+    fit(model, guide, x, soft_labels, init="gmm", epochs=30, batch_size=64, labelled_share=0.2, progress=False)
+    assert float((evaluate(model, guide, x).predict() == y).double().mean()) > 0.95
 
 
 def test_calibration_is_that_of_the_draws():
@@ -370,7 +370,7 @@ def test_bad_input_is_named(act, error, message):
 
 X = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(20) % 3
-BELIEFS = torch.nn.functional.one_hot(Y, 3).double()
+SOFT_LABELS = torch.nn.functional.one_hot(Y, 3).double()
 
 
 @pytest.mark.parametrize(
@@ -379,14 +379,14 @@ BELIEFS = torch.nn.functional.one_hot(Y, 3).double()
         (Y + 1, {}, ValueError, "y: expected labels from -1 .* to 2, got 1 to 3"),
         (Y / 2, {}, TypeError, "y: expected integer labels, got torch.float"),
         (0 * Y - 1, {}, ValueError, "y: expected a label at least, got −1 throughout"),
-        (0.9 * BELIEFS, {}, ValueError, "y: expected beliefs ≥ 0 that sum to 1 .* got 20 other rows"),
-        (BELIEFS.index_fill(0, torch.tensor([0]), torch.nan), {}, ValueError, "got 1 other rows"),
-        (BELIEFS.long(), {}, TypeError, r"y: expected integers \(20,\), or beliefs as floating-point"),
+        (0.9 * SOFT_LABELS, {}, ValueError, "y: expected soft labels ≥ 0 that sum to 1 .* got 20 other rows"),
+        (SOFT_LABELS.index_fill(0, torch.tensor([0]), torch.nan), {}, ValueError, "got 1 other rows"),
+        (SOFT_LABELS.long(), {}, TypeError, r"y: expected integers \(20,\), or soft labels as floating-point"),
         (np.array(["a"] * 20), {}, TypeError, "y: expected numbers, got ndarray that holds others"),
         (["a"] * 20, {}, TypeError, "y: expected numbers, got list that holds others"),
         (None, {"labelled_share": 0.5}, ValueError, "labelled_share: expected labels in y"),
         (None, {"interleave": True}, ValueError, "interleave.*: expected labels in y"),
-        (BELIEFS[:, :2], {}, ValueError, r"y: expected beliefs of shape \(20, 3\), got \(20, 2\)"),
+        (SOFT_LABELS[:, :2], {}, ValueError, r"y: expected soft labels of shape \(20, 3\), got \(20, 2\)"),
         (Y, {"label_weight": -1.0}, ValueError, "label_weight: expected a finite number above 0, got -1.0"),
         (Y, {"labelled_share": 1.0}, ValueError, "labelled_share: expected a number between 0 and 1, got 1.0"),
         (Y, {"labelled_share": 0.5, "interleave": True}, ValueError, "labelled_share: expected None with interleave"),

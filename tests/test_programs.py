@@ -11,8 +11,8 @@ from pyro.infer import SVI, Predictive, Trace_ELBO, TraceEnum_ELBO, infer_discre
 
 from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import pinwheel
+from pyro_vmonf.evaluation import evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import read
 from pyro_vmonf.models import FixedWeights, FlowMixture, LearnedWeights, UniformWeights
 
 K, N = 3, 40
@@ -43,21 +43,21 @@ def test_loss_is_the_exact_sum(weights, temperature):
     joint = torch.stack([model.components.component(k).log_prob(x) for k in range(K)], -1) + model.weights()
     expected = (q * (joint - q.log())).sum()
     torch.testing.assert_close(loss(model, guide, x), -expected, atol=1e-10, rtol=0)
-    torch.testing.assert_close(read(model, guide, x).elbo.sum(), expected.detach(), atol=1e-10, rtol=0)
+    torch.testing.assert_close(evaluate(model, guide, x).elbo.sum(), expected.detach(), atol=1e-10, rtol=0)
 
 
 def test_loss_without_a_guide_is_minus_the_evidence():
     model, guide = pair()
     x = torch.randn(N, 2)
     torch.testing.assert_close(loss(model, no_guide, x), -model.evidence(x).sum(), atol=1e-10, rtol=0)
-    torch.testing.assert_close(read(model, guide, x).evidence, model.evidence(x).detach(), atol=1e-10, rtol=0)
+    torch.testing.assert_close(evaluate(model, guide, x).evidence, model.evidence(x).detach(), atol=1e-10, rtol=0)
 
 
 def test_gradients_equal_those_of_the_closed_form():
     model, guide = pair()
     x = torch.randn(N, 2)
     parameters = [*model.parameters(), *guide.parameters()]
-    q = guide.probabilities(x)
+    q = guide.probs(x)
     closed = -(q * (model.log_joint(x).T - q.log())).sum()
     for a, b in zip(
         torch.autograd.grad(loss(model, guide, x), parameters), torch.autograd.grad(closed, parameters), strict=True
@@ -67,11 +67,11 @@ def test_gradients_equal_those_of_the_closed_form():
 
 def test_gap_is_the_divergence_and_never_negative():
     model, guide = pair()
-    reading = read(model, guide, torch.randn(N, 2), batch_size=7)
-    q, p = reading.encoder, reading.responsibilities
+    evaluation = evaluate(model, guide, torch.randn(N, 2), batch_size=7)
+    q, p = evaluation.encoder_probs, evaluation.responsibilities
     divergence = (q * (q.log() - p.log())).sum(-1)
-    torch.testing.assert_close(reading.inference_gap, divergence, atol=1e-10, rtol=0)
-    assert bool((reading.inference_gap >= -1e-12).all())
+    torch.testing.assert_close(evaluation.inference_gap, divergence, atol=1e-10, rtol=0)
+    assert bool((evaluation.inference_gap >= -1e-12).all())
 
 
 def test_responsibilities_are_bayes():
@@ -90,7 +90,7 @@ def test_labels_are_observed_and_the_rest_is_summed(labelled):
     seen = torch.arange(N) < labelled * N
     y = torch.where(seen, y, -1)
     joint = model.log_joint(x)
-    unlabelled = read(model, guide, x).elbo[~seen].sum()
+    unlabelled = evaluate(model, guide, x).elbo[~seen].sum()
     expected = joint[y[seen], torch.arange(N)[seen]].sum() + unlabelled
     torch.testing.assert_close(loss(model, guide, x, y), -expected, atol=1e-10, rtol=0)
     exact = joint[y[seen], torch.arange(N)[seen]].sum() + model.evidence(x)[~seen].sum()
@@ -124,8 +124,8 @@ def test_another_plate_around_the_program():
 def test_a_step_evaluates_every_component_once():
     model, guide = pair()
     tables = []
-    original = model.components.table
-    model.components.table = lambda x: tables.append(x.shape) or original(x)
+    original = model.components._log_prob
+    model.components._log_prob = lambda x: tables.append(x.shape) or original(x)
     loss(model, guide, torch.randn(N, 2))
     assert tables == [(N, 2)]
 
@@ -172,7 +172,7 @@ def test_predictive_with_the_guide_samples_the_posterior():
     x = torch.randn(N, 2)
     samples = Predictive(model, guide=guide, num_samples=400)(x)
     shares = torch.nn.functional.one_hot(samples["z"], K).double().mean(0)
-    torch.testing.assert_close(shares, guide.probabilities(x).detach(), atol=0.12, rtol=0)
+    torch.testing.assert_close(shares, guide.probs(x).detach(), atol=0.12, rtol=0)
 
 
 def test_infer_discrete_gives_the_most_probable_component():
@@ -225,7 +225,7 @@ def test_device(device):
     x, y = torch.randn(N, 2, device=device), torch.arange(N, device=device) % (K + 1) - 1
     assert loss(model, guide, x, y).device.type == device
     assert model(size=5).device.type == device
-    assert read(model, guide, x.cpu()).evidence.shape == (N,)
+    assert evaluate(model, guide, x.cpu()).evidence.shape == (N,)
 
 
 @pytest.mark.parametrize("make", [UniformWeights, LearnedWeights])

@@ -43,13 +43,13 @@ def test_an_experiment_writes_all_it_promises(name, tmp_path, capsys):
     assert 0 <= scores["test"]["encoder"]["accuracy"] <= 1
     assert scores["test"]["evidence"] >= scores["test"]["elbo"]
     rows = json.loads((tmp_path / "history.json").read_text())["rows"]
-    assert rows[-1]["heldout_evidence"] == pytest.approx(scores["test"]["evidence"], abs=1e-4)
+    assert rows[-1]["validation_evidence"] == pytest.approx(scores["test"]["evidence"], abs=1e-4)
     check_figures(tmp_path, name, "history")
     assert "test accuracy" in capsys.readouterr().out
     model, guide = load(EXPERIMENTS[name], tmp_path)
     x = EXPERIMENTS[name].data(1).x_test
     assert float(model.evidence(x).mean().detach()) == pytest.approx(scores["test"]["evidence"], abs=1e-4)
-    assert guide.probabilities(x).shape == (len(x), model.n_components)
+    assert guide.probs(x).shape == (len(x), model.n_components)
 
 
 def test_mnist_experiment_on_a_few_random_images(tmp_path, monkeypatch):

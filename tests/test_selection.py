@@ -6,10 +6,10 @@ import torch
 from pyro_vmonf import plots
 from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import pinwheel
+from pyro_vmonf.evaluation import accuracy, evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import read, select_components
+from pyro_vmonf.inference import select_components
 from pyro_vmonf.inference.selection import choose, effective_parameters, merge, overlaps
-from pyro_vmonf.metrics import accuracy
 from pyro_vmonf.models import FlowMixture
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadComponentWarning")
@@ -37,17 +37,17 @@ def test_the_size_of_a_component_does_not_count():
 
 
 def test_the_most_that_share_little_are_chosen():
-    rows = [{"components": k, "overlap": o} for k, o in {5: 0.3, 4: 0.12, 3: 0.01, 2: 0.02, 1: 0.0}.items()]
+    rows = [{"n_components": k, "overlap": o} for k, o in {5: 0.3, 4: 0.12, 3: 0.01, 2: 0.02, 1: 0.0}.items()]
     choose(rows, 0.025)
-    assert [row["components"] for row in rows if row["chosen"]] == [3]
+    assert [row["n_components"] for row in rows if row["chosen"]] == [3]
     choose(rows, 0.2)
-    assert [row["components"] for row in rows if row["chosen"]] == [4]
+    assert [row["n_components"] for row in rows if row["chosen"]] == [4]
 
 
 def test_where_all_share_much_the_least_is_chosen():
-    rows = [{"components": k, "overlap": 0.3} for k in (4, 3, 2)]
+    rows = [{"n_components": k, "overlap": 0.3} for k in (4, 3, 2)]
     choose(rows, 0.025)
-    assert [row["components"] for row in rows if row["chosen"]] == [2]
+    assert [row["n_components"] for row in rows if row["chosen"]] == [2]
 
 
 def test_overlap_by_hand():
@@ -66,14 +66,14 @@ def test_three_wings_are_found_from_six():
     x, _ = pinwheel(200, wings=3, seed=1)
     settings = {"epochs": 30, "init_epochs": 15, "batch_size": 128, "learning_rate": 1e-2, "progress": False}
     found = select_components(build, x, most=6, fewest=2, **settings)
-    assert [row["components"] for row in found.rows] == [6, 5, 4, 3, 2]
+    assert [row["n_components"] for row in found.rows] == [6, 5, 4, 3, 2]
     assert found.n_components == 3
     assert found.model.n_components == found.guide.n_components == 3
     x_test, y_test = pinwheel(200, wings=3, seed=2)
-    assert accuracy(y_test, read(found.model, found.guide, x_test).encoder.argmax(-1)) > 0.97
+    assert accuracy(y_test, evaluate(found.model, found.guide, x_test).encoder_probs.argmax(-1)) > 0.97
     for row in found.rows:
         assert row["bic"] > row["aic"]
-        assert row["heldout_elbo"] <= row["heldout_evidence"]
+        assert row["validation_elbo"] <= row["validation_evidence"]
     plots.selection(found.rows)
 
 
@@ -118,7 +118,7 @@ def test_a_search_goes_on_from_its_checkpoints(tmp_path):
     first = select_components(build, x, most=3, **settings)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["search-1.pt", "search-2.pt", "search-3.pt"]
     again = select_components(build, x, most=3, **settings)
-    keep = [[r["heldout_evidence"] for r in found.rows] for found in (first, again)]
+    keep = [[r["validation_evidence"] for r in found.rows] for found in (first, again)]
     assert keep[0] == keep[1]
     with pytest.raises(ValueError, match="y: expected no labels"):
         select_components(build, x, most=3, y=torch.zeros(180).long())

@@ -14,13 +14,13 @@ from sklearn.pipeline import make_pipeline
 
 from pyro_vmonf.components import FlowList, RealNVP
 from pyro_vmonf.data import Noise, pinwheel, two_circles
+from pyro_vmonf.evaluation import accuracy, evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import DeadComponentWarning, NonFiniteError, Start, StartWarning, fit, read
+from pyro_vmonf.inference import DeadComponentWarning, NonFiniteError, Start, StartWarning, fit
 from pyro_vmonf.inference.opening import draw_anew
 from pyro_vmonf.inference.start import match_labels, starts
-from pyro_vmonf.metrics import accuracy
 from pyro_vmonf.models import FlowMixture, Labels
-from pyro_vmonf.transforms.networks import MADE, Dense, MaskedLinear
+from pyro_vmonf.transforms.networks import MADE, ConditionerMLP, MaskedLinear
 
 opening = importlib.import_module("pyro_vmonf.inference.opening")
 module = importlib.import_module("pyro_vmonf.inference.clustering")
@@ -129,9 +129,9 @@ def test_the_first_epochs_teach_the_responsibilities():
     r = torch.nn.functional.one_hot(Z, 3).double() * 0.9 + 0.1 / 3
     history = quick(model, guide, X, init=r, init_epochs=150, epochs=0, learning_rate=2e-2)
     assert len(history.rows) == 150
-    reading = read(model, guide, X)
-    assert accuracy(Z, reading.encoder.argmax(-1)) > 0.98
-    torch.testing.assert_close(reading.encoder.mean(0), r.mean(0), atol=0.02, rtol=0)
+    evaluation = evaluate(model, guide, X)
+    assert accuracy(Z, evaluation.encoder_probs.argmax(-1)) > 0.98
+    torch.testing.assert_close(evaluation.encoder_probs.mean(0), r.mean(0), atol=0.02, rtol=0)
 
 
 def test_members_that_cannot_follow_data_are_named():
@@ -153,7 +153,7 @@ def test_a_competition_is_won_by_held_out_elbo():
         ("spectral", 1),
     ]
     chosen = [row for row in history.restarts if row["chosen"]]
-    assert chosen == [max(history.restarts, key=lambda row: row["heldout_elbo"])]
+    assert chosen == [max(history.restarts, key=lambda row: row["validation_elbo"])]
     assert [row["epoch"] for row in history.rows] == list(range(50))
 
 
@@ -185,7 +185,7 @@ def test_a_broken_competition_goes_on_to_the_same_end(tmp_path, monkeypatch, aft
     for mine, theirs in zip(pairs[0], pairs[2], strict=True):
         for a, b in zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True):
             assert torch.equal(a, b)
-    keys = ("start", "repetition", "heldout_elbo", "chosen")
+    keys = ("start", "repetition", "validation_elbo", "chosen")
     assert [[r[k] for k in keys] for r in whole.restarts] == [[r[k] for k in keys] for r in rest.restarts]
 
 
@@ -202,7 +202,7 @@ def test_restarts_draw_parameters_anew():
     assert not before["components.transforms.3.shift"].any()
 
 
-@pytest.mark.parametrize("network", [Dense(8, (32,), 8), MADE(32, (64,))], ids=["Dense", "MADE"])
+@pytest.mark.parametrize("network", [ConditionerMLP(8, (32,), 8), MADE(32, (64,))], ids=["ConditionerMLP", "MADE"])
 def test_networks_start_small_again(network):
     sizes = [float(p.detach().abs().max()) for p in network.parameters()]
     network.apply(draw_anew)
@@ -278,7 +278,7 @@ def test_with_labels_components_are_classes():
     y = torch.where(torch.arange(200) % 25 == 0, (Z + 1) % 3, -1)
     model, guide = pair()
     fit(model, guide, X, y, init="gmm", epochs=5, init_epochs=40, batch_size=64, learning_rate=1e-2, progress=False)
-    assert float((read(model, guide, X).encoder.argmax(-1) == (Z + 1) % 3).double().mean()) > 0.98
+    assert float((evaluate(model, guide, X).encoder_probs.argmax(-1) == (Z + 1) % 3).double().mean()) > 0.98
 
 
 def test_starts_on_a_device(device):
@@ -294,7 +294,7 @@ def test_with_labels_the_start_still_teaches_the_encoder():
     y[:2] = 0
     model, guide = pair()
     quick(model, guide, X, init=Z.numpy(), epochs=0, init_epochs=80, learning_rate=1e-2, y=y)
-    assert accuracy(Z, read(model, guide, X).encoder.argmax(-1)) > 0.98
+    assert accuracy(Z, evaluate(model, guide, X).encoder_probs.argmax(-1)) > 0.98
 
 
 @pytest.mark.filterwarnings("ignore:.*was not registered in the param store:UserWarning")
@@ -313,13 +313,13 @@ def test_a_fixed_member_is_given_its_own_cloud(order):
     model, guide = pair(FlowList([plain, RealNVP(2, 2, transforms=2)]))
     r = torch.nn.functional.one_hot(Z, 3)[:, order]
     quick(model, guide, X, init=r, init_epochs=30, epochs=0, learning_rate=1e-2)
-    assert torch.equal(read(model, guide, X).responsibilities.argmax(-1) == 0, Z == 0)
+    assert torch.equal(evaluate(model, guide, X).responsibilities.argmax(-1) == 0, Z == 0)
 
 
 def test_fixed_weights_choose_their_clouds():
     model, guide = pair(weights=[0.2, 0.5, 0.3])
     quick(model, guide, X, init=Z.numpy(), init_epochs=1, epochs=0)
-    sizes = torch.bincount(read(model, guide, X).responsibilities.argmax(-1), minlength=3)
+    sizes = torch.bincount(evaluate(model, guide, X).responsibilities.argmax(-1), minlength=3)
     assert sizes.tolist() == [40, 100, 60]
 
 
@@ -347,7 +347,7 @@ def test_a_start_that_diverges_loses(monkeypatch):
 
 def test_a_trial_is_at_most_half_of_the_fit():
     history = quick(*pair(), X, init=["gmm", "kmeans"], epochs=5, trial_epochs=50, validation=X)
-    assert sum("heldout_elbo" in row for row in history.rows) == 3  # of epochs on all points
+    assert sum("validation_elbo" in row for row in history.rows) == 3  # of epochs on all points
 
 
 def test_a_checkpoint_of_another_start_is_refused(tmp_path):
@@ -410,7 +410,7 @@ def test_the_spectral_start_of_many_points_finds_rings(monkeypatch):
 
 
 def test_a_graph_of_many_pieces_has_more_neighbours():
-    """Rounded to a few places, points are many copies of few; any grouping of the places would cut nothing."""
+    """Rounded to a few digits, points are many copies of few; any grouping of these would cut nothing."""
     points = np.repeat(np.concatenate([X[Z < 2].numpy()[::5]]), 30, axis=0)
     assert module.connected_components(module.kneighbors_graph(points, 10, include_self=True), directed=False)[0] > 2
     assert module.connected_components(module.neighbour_graph(points, 2), directed=False)[0] <= 2

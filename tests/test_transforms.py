@@ -11,15 +11,15 @@ from pyro_vmonf.transforms import (
     MADE,
     ActNorm,
     BatchNorm,
-    Dense,
+    ConditionerMLP,
     Inverse,
     Permutation,
     PLUAffine,
     PReLU,
-    Reversal,
+    Reverse,
+    affine_autoregressive,
+    affine_coupling,
     clear_caches,
-    coupling,
-    masked_autoregressive,
     select,
 )
 
@@ -31,14 +31,14 @@ REGISTRY = {
     "prelu": lambda k: PReLU(D, components=k),
     "actnorm": lambda k: ActNorm(D, components=k),
     "batchnorm": lambda k: BatchNorm(D, components=k),
-    "coupling": lambda k: coupling(D, (6,), components=k),
-    "coupling-deep": lambda k: coupling(D, (6, 4), components=k),
-    "maf": lambda k: masked_autoregressive(D, (9,), components=k),
-    "maf-narrow": lambda k: masked_autoregressive(D, (2,), components=k),
-    "maf-deep": lambda k: masked_autoregressive(D, (9, 8), components=k),
-    "iaf": lambda k: Inverse(masked_autoregressive(D, (9,), components=k)),
+    "coupling": lambda k: affine_coupling(D, (6,), components=k),
+    "coupling-deep": lambda k: affine_coupling(D, (6, 4), components=k),
+    "maf": lambda k: affine_autoregressive(D, (9,), components=k),
+    "maf-narrow": lambda k: affine_autoregressive(D, (2,), components=k),
+    "maf-deep": lambda k: affine_autoregressive(D, (9, 8), components=k),
+    "iaf": lambda k: Inverse(affine_autoregressive(D, (9,), components=k)),
     "permutation": lambda k: Permutation(torch.tensor([2, 0, 4, 1, 3])),
-    "reversal": lambda k: Reversal(),
+    "reversal": lambda k: Reverse(),
 }
 PRIVATE = sorted(set(REGISTRY) - {"permutation", "reversal"})
 
@@ -77,12 +77,12 @@ def test_log_det_equals_autograd(name, k, shape):
     log_det = transform.log_abs_det_jacobian(x, transform(x))
     assert log_det.shape == x.shape[:-1]
     single = [select(transform, i) for i in range(k)] if k else None
-    for place in torch.cartesian_prod(*(torch.arange(n) for n in shape[:-1])).reshape(-1, len(shape) - 1).tolist():
-        one = single[place[0]] if single else transform
+    for index in torch.cartesian_prod(*(torch.arange(n) for n in shape[:-1])).reshape(-1, len(shape) - 1).tolist():
+        one = single[index[0]] if single else transform
         clear_caches(one)
-        row = x[tuple(place)].unsqueeze(0)
+        row = x[tuple(index)].unsqueeze(0)
         matrix = jacobian(lambda r, one=one: one(r), row).squeeze(2).squeeze(0)
-        torch.testing.assert_close(torch.linalg.slogdet(matrix).logabsdet, log_det[tuple(place)], atol=1e-9, rtol=1e-9)
+        torch.testing.assert_close(torch.linalg.slogdet(matrix).logabsdet, log_det[tuple(index)], atol=1e-9, rtol=1e-9)
 
 
 @every
@@ -202,12 +202,14 @@ def test_made_is_autoregressive():
 
 
 def test_made_of_one_feature():
-    transform = masked_autoregressive(1, (4,))
+    transform = affine_autoregressive(1, (4,))
     x = torch.randn(N, 1)
     torch.testing.assert_close(transform.inv(transform(x)), x)
 
 
-@pytest.mark.parametrize("make", [lambda: Dense(3, (8,), 2, limit=0.5), lambda: MADE(3, (8,), limit=0.5)])
+@pytest.mark.parametrize(
+    "make", [lambda: ConditionerMLP(3, (8,), 2, max_log_scale=0.5), lambda: MADE(3, (8,), max_log_scale=0.5)]
+)
 def test_log_scales_are_bounded(make):
     network = make()
     for parameter in network.parameters():
@@ -280,15 +282,15 @@ def test_batch_norm_refuses_one_point():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: masked_autoregressive(3, (0,)), "hidden_features: expected an integer of at least 1, got 0"),
-        (lambda: coupling(3, (4, -1)), "hidden_features: expected an integer of at least 1, got -1"),
-        (lambda: coupling(1), "features: expected an integer of at least 2, got 1"),
+        (lambda: affine_autoregressive(3, (0,)), "hidden_features: expected an integer of at least 1, got 0"),
+        (lambda: affine_coupling(3, (4, -1)), "hidden_features: expected an integer of at least 1, got -1"),
+        (lambda: affine_coupling(1), "features: expected an integer of at least 2, got 1"),
         (lambda: PReLU(0), "features: expected an integer of at least 1, got 0"),
         (lambda: ActNorm(2, components=0), "components: expected an integer of at least 1, got 0"),
         (lambda: Permutation(torch.tensor([0, 0, 1])), "order: expected a permutation of 0 … 2"),
         (lambda: PLUAffine(3, order=torch.tensor([0, 0, 1])), "order: expected a permutation of 0 … 2"),
-        (lambda: ActNorm(2, limit=0.0), "limit: expected a finite number above 0, got 0.0"),
-        (lambda: coupling(4, limit=0.0), "limit: expected a finite number above 0, got 0.0"),
+        (lambda: ActNorm(2, max_log_scale=0.0), "max_log_scale: expected a finite number above 0, got 0.0"),
+        (lambda: affine_coupling(4, max_log_scale=0.0), "max_log_scale: expected a finite number above 0, got 0.0"),
     ],
 )
 def test_bad_arguments_are_named(make, message):

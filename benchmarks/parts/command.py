@@ -10,7 +10,7 @@ import torch
 from parts.table import markdown
 from tqdm import tqdm
 
-from pyro_vmonf._files import write_json, write_whole
+from pyro_vmonf._io import atomic_write, write_json
 
 __all__ = ["command", "start_of"]
 
@@ -69,5 +69,5 @@ def start_of(start, data, k, seed, folder):
         return start
     there = folder / f"start-{k}-{len(data.x)}-{start.name.replace(' ', '-')}-{seed}.npy"
     if not there.exists():
-        write_whole(there, lambda out: np.save(out, start.responsibilities(data.x, k, seed).numpy()))
+        atomic_write(there, lambda out: np.save(out, start.responsibilities(data.x, k, seed).numpy()))
     return np.load(there)

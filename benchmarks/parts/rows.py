@@ -9,11 +9,12 @@ import torch
 from parts.data import Data, blobs, digits_data, mnist_data, moons, toy, wing
 from torch import nn
 
+from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf.components import MAF, RealNVP
 from pyro_vmonf.data import (
-    ImageMoves,
     Logit,
     Noise,
+    RandomAffineElastic,
     pinwheel,
     pinwheel_log_prob,
     two_circles,
@@ -77,8 +78,7 @@ def digits_pair(k):
 
 def rings(model):
     """Whether each component is a ring: samples near one radius, and samples in the emptiest sector (1: even)."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with isolated_random_state(0):
         x = model.components.sample(torch.arange(2).repeat_interleave(2000)).reshape(2, 2000, 2)
     radius, angle = x.norm(dim=-1), torch.atan2(x[..., 1], x[..., 0])
     near = ((radius - radius.median(-1, keepdim=True).values).abs() < 0.1).double().mean(-1)
@@ -95,7 +95,7 @@ THESIS = {"init": None, "schedule": "constant", "learning_rate": 1e-3, "temperat
 RINGS = {"epochs": 400, "init_epochs": 160, "batch_size": 128, "learning_rate": 5e-3, "clip_norm": 5.0}
 RINGS["augment"] = Noise(0.01)
 CIRCLES = {"transforms": 16, "shared": 8, "hidden_features": (32,), "normalization": "act"}
-MOVES = Consistency(10.0, ImageMoves(28, 28))
+MOVES = Consistency(10.0, RandomAffineElastic(28, 28))
 UNEQUAL = (922, 461, 153)
 
 
@@ -107,7 +107,7 @@ def on_images(method, *features):
 def mnist_row(k, epochs, network, start, **settings):
     """MNIST with the thesis's components."""
     settings = {"epochs": epochs, "init_epochs": 2, "batch_size": 256, "learning_rate": 6e-4, **settings}
-    settings["augment"] = Logit(256, 1e-6).redraw
+    settings["augment"] = Logit(256, 1e-6).redequantize
     return Row(k, mnist_data(k), images(784, k, 200, network, transforms=5), settings, start)
 
 
@@ -191,8 +191,8 @@ ROWS = {
             "init_epochs": 15,
             "batch_size": 128,
             "learning_rate": 1e-3,
-            "augment": Logit(17, 0.01).redraw,
-            "consistency": Consistency(10.0, ImageMoves(8, 8, shift=0.5, rotate=8.0)),
+            "augment": Logit(17, 0.01).redequantize,
+            "consistency": Consistency(10.0, RandomAffineElastic(8, 8, shift=0.5, rotate=8.0)),
         },
         on_images("spectral", "umap"),
     ),

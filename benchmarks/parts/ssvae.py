@@ -63,9 +63,9 @@ def train(vae, x, y, *, epochs, batch_size, learning_rate=4e-4, labelled_batch=1
     optimizer = torch.optim.Adam(vae.parameters(), learning_rate)
     with pyro.validation_enabled(False):
         for _ in range(epochs):
-            for places in others[torch.randperm(len(others))].split(batch_size):
+            for indices in others[torch.randperm(len(others))].split(batch_size):
                 some = labelled[torch.randperm(len(labelled))][:labelled_batch]
-                loss = elbo.differentiable_loss(vae.model, summed, x[places]) / len(places)
+                loss = elbo.differentiable_loss(vae.model, summed, x[indices]) / len(indices)
                 supervised = elbo.differentiable_loss(vae.model, vae.guide, x[some], codes[some]) / len(some)
                 loss = (1 - share) * loss + share * supervised
                 loss = loss + label_weight * nn.functional.cross_entropy(vae.encode_y(x[some]), y[some])

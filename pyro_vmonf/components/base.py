@@ -7,24 +7,24 @@ from pyro.distributions import TorchDistribution
 from torch import Size, Tensor, nn
 from torch.distributions import constraints
 
-from pyro_vmonf._checks import check_events
+from pyro_vmonf._validation import check_events
 from pyro_vmonf.transforms.stacking import clear_caches
 
-__all__ = ["Components", "Given"]
+__all__ = ["Components", "ConditionalDistribution"]
 
 
 class Components(nn.Module):
     """p(x | z) for all K components at once.
 
-    A subclass sets :attr:`n_components` and :attr:`event_shape` and gives :meth:`table` and :meth:`component`.
+    A subclass sets :attr:`n_components` and :attr:`event_shape` and gives :meth:`_log_prob` and :meth:`component`.
     """
 
     n_components: int
     event_shape: Size
 
-    def table(self, x: Tensor) -> Tensor:
+    def _log_prob(self, x: Tensor) -> Tensor:
         """log p(x_n | z = k) in nats: x ``(N, *event)`` → ``(K, N)``, every component evaluated once."""
-        raise NotImplementedError(f"{type(self).__name__}: expected a method table(x)")
+        raise NotImplementedError(f"{type(self).__name__}: expected a method _log_prob(x)")
 
     def component(self, k: int) -> torch.distributions.Distribution:
         """The k-th flow alone, as a distribution with ``event_shape`` and an empty ``batch_shape``.
@@ -43,7 +43,7 @@ class Components(nn.Module):
         check_events("x", x, self.event_shape)
         batch = x.shape[: x.dim() - len(self.event_shape)]
         clear_caches(self)
-        table = self.table(x.reshape(-1, *self.event_shape))
+        table = self._log_prob(x.reshape(-1, *self.event_shape))
         clear_caches(self)
         return table.reshape(self.n_components, *batch)
 
@@ -55,7 +55,7 @@ class Components(nn.Module):
             TypeError: if z does not hold integers.
             ValueError: if one is outside 0 … K − 1.
         """
-        flat = self.checked(z).reshape(-1)
+        flat = self.validate_z(z).reshape(-1)
         x: Tensor | None = None
         for k in flat.unique().tolist():
             rows = (flat == k).nonzero().squeeze(-1)
@@ -78,11 +78,11 @@ class Components(nn.Module):
         """
         return list(range(self.n_components))
 
-    def given(self, z: Tensor) -> "Given":
-        """p(x | z) for ``pyro.sample("x", components.given(z), obs=x)``; z may be enumerated."""
-        return Given(self, z)
+    def conditional(self, z: Tensor) -> "ConditionalDistribution":
+        """p(x | z) for ``pyro.sample("x", components.conditional(z), obs=x)``; z may be enumerated."""
+        return ConditionalDistribution(self, z)
 
-    def checked(self, z: Tensor) -> Tensor:
+    def validate_z(self, z: Tensor) -> Tensor:
         """z as a ``LongTensor`` with values from 0 to K − 1; raises ``TypeError`` or ``ValueError`` if it is not."""
         if not isinstance(z, Tensor):
             raise TypeError(f"z: expected a tensor of integers, got {type(z).__name__}")
@@ -95,8 +95,8 @@ class Components(nn.Module):
         return z.long()
 
 
-class Given(TorchDistribution):
-    """p(x | z): batch shape that of z, event shape that of one x. Made by :meth:`Components.given`.
+class ConditionalDistribution(TorchDistribution):
+    """p(x | z): batch shape that of z, event shape that of one x. Made by :meth:`Components.conditional`.
 
     ``log_prob`` fills the ``(K, N)`` table once and indexes it by z, so an enumerated z costs no more than K flows.
     """
@@ -105,15 +105,15 @@ class Given(TorchDistribution):
 
     def __init__(self, components: Components, z: Tensor) -> None:
         self.components = components
-        self.z = components.checked(z) if torch.distributions.Distribution._validate_args else z
+        self.z = components.validate_z(z) if torch.distributions.Distribution._validate_args else z
         super().__init__(z.shape, components.event_shape, validate_args=False)
 
     @constraints.dependent_property
     def support(self) -> constraints.Constraint:
         return constraints.independent(constraints.real, len(self.event_shape))
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "Given":
-        return Given(self.components, self.z.expand(batch_shape))
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "ConditionalDistribution":
+        return ConditionalDistribution(self.components, self.z.expand(batch_shape))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         return self.components.sample(self.z.expand(Size(sample_shape) + self.batch_shape))
@@ -121,5 +121,5 @@ class Given(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         table = self.components.log_prob(value)
         batch = table.shape[1:]
-        places = torch.meshgrid(*(torch.arange(n, device=table.device) for n in batch), indexing="ij")
-        return table[(self.z, *places)]
+        indices = torch.meshgrid(*(torch.arange(n, device=table.device) for n in batch), indexing="ij")
+        return table[(self.z, *indices)]

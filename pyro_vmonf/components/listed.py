@@ -43,25 +43,25 @@ class FlowList(Components):
         """The members, each as :class:`Components`."""
         return [cast(Components, member) for member in self.members]
 
-    def table(self, x: Tensor) -> Tensor:
-        return torch.cat([part.table(x) for part in self.parts()])
+    def _log_prob(self, x: Tensor) -> Tensor:
+        return torch.cat([part._log_prob(x) for part in self.parts()])
 
     def initialize(self, x: Tensor, responsibilities: Tensor | None = None) -> list[int]:
-        shares = x.new_ones(len(x), self.n_components) if responsibilities is None else responsibilities
-        left: list[int] = []
+        weights = x.new_ones(len(x), self.n_components) if responsibilities is None else responsibilities
+        not_set: list[int] = []
         first = 0
         for part in self.parts():
-            mine = part.initialize(x, shares[:, first : first + part.n_components])
-            left += [first + k for k in mine]
+            unset = part.initialize(x, weights[:, first : first + part.n_components])
+            not_set += [first + k for k in unset]
             first += part.n_components
-        return left
+        return not_set
 
     def component(self, k: int) -> Distribution:
-        place = k
+        index = k
         for part in self.parts():
-            if 0 <= place < part.n_components:
-                return part.component(place)
-            place -= part.n_components
+            if 0 <= index < part.n_components:
+                return part.component(index)
+            index -= part.n_components
         raise ValueError(f"k: expected a component from 0 to {self.n_components - 1}, got {k}")
 
 
@@ -73,10 +73,10 @@ class Single(Components):
     def __init__(self, name: str, member: nn.Module | Distribution) -> None:
         super().__init__()
         self.member = member
-        self.held = list(inside(member)) if isinstance(member, Distribution) else []
+        self.distribution_parts = list(iterate_parts(member)) if isinstance(member, Distribution) else []
         # Transforms may be modules with parameters to train; nothing else of a plain distribution is trained.
-        self.modules_held = nn.ModuleList(part for part in self.held if isinstance(part, nn.Module))
-        for part in self.held:
+        self.transform_modules = nn.ModuleList(part for part in self.distribution_parts if isinstance(part, nn.Module))
+        for part in self.distribution_parts:
             if not isinstance(part, nn.Module) and any(t.requires_grad for t in tensors_of(part).values()):
                 raise ValueError(
                     f"{name}: expected a distribution whose own tensors are fixed, got one that requires gradients; "
@@ -91,7 +91,7 @@ class Single(Components):
             )
         self.event_shape = distribution.event_shape
 
-    def table(self, x: Tensor) -> Tensor:
+    def _log_prob(self, x: Tensor) -> Tensor:
         return self.component(0).log_prob(x).unsqueeze(0)
 
     def component(self, k: int) -> Distribution:
@@ -100,7 +100,7 @@ class Single(Components):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Single":
         """Moves a plain distribution's own tensors with the module (``.to``, ``.double``, ``.cuda``)."""
-        for part in self.held:
+        for part in self.distribution_parts:
             if not isinstance(part, nn.Module):
                 vars(part).update({key: fn(tensor) for key, tensor in tensors_of(part).items()})
         return cast("Single", super()._apply(fn, recurse))
@@ -117,7 +117,7 @@ def as_components(name: str, member: object) -> Components:
     )
 
 
-def inside(owner: object, seen: set[int] | None = None) -> Iterator[Any]:
+def iterate_parts(owner: object, seen: set[int] | None = None) -> Iterator[Any]:
     """A distribution and all that it is made of: distributions, transforms and modules, each once, modules whole."""
     seen = set() if seen is None else seen
     if id(owner) in seen:
@@ -129,7 +129,7 @@ def inside(owner: object, seen: set[int] | None = None) -> Iterator[Any]:
     for value in vars(owner).values():
         for part in value if isinstance(value, list | tuple) else [value]:
             if isinstance(part, Distribution | Transform):
-                yield from inside(part, seen)
+                yield from iterate_parts(part, seen)
 
 
 def tensors_of(owner: object) -> dict[str, Tensor]:

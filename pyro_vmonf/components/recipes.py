@@ -5,12 +5,13 @@ from typing import Literal
 
 from pyro.distributions.torch_transform import TransformModule
 
-from pyro_vmonf._checks import check_count
+from pyro_vmonf._validation import check_count
 from pyro_vmonf.components.stacked import StackedFlow, StandardNormal, private_from
 from pyro_vmonf.transforms.affine import PLUAffine
+from pyro_vmonf.transforms.autoregressive import affine_autoregressive
+from pyro_vmonf.transforms.coupling import affine_coupling
 from pyro_vmonf.transforms.elementwise import ActNorm, BatchNorm
-from pyro_vmonf.transforms.permutation import Reversal
-from pyro_vmonf.transforms.recipes import coupling, masked_autoregressive
+from pyro_vmonf.transforms.permutation import Reverse
 
 __all__ = ["MAF", "Normalization", "RealNVP"]
 
@@ -49,7 +50,7 @@ class RealNVP(StackedFlow):
         whiten: bool = True,
     ) -> None:
         def step(k: int | None) -> TransformModule:
-            return coupling(features, hidden_features, components=k)
+            return affine_coupling(features, hidden_features, components=k)
 
         super().__init__(*chain(step, features, components, transforms, shared, normalization, whiten))
 
@@ -85,7 +86,7 @@ class MAF(StackedFlow):
         whiten: bool = True,
     ) -> None:
         def step(k: int | None) -> TransformModule:
-            return masked_autoregressive(features, hidden_features, components=k)
+            return affine_autoregressive(features, hidden_features, components=k)
 
         super().__init__(*chain(step, features, components, transforms, shared, normalization, whiten))
 
@@ -107,7 +108,7 @@ def chain(
         raise ValueError(f"normalization: expected None or one of {sorted(NORMALIZATIONS)}, got {normalization!r}")
     parts: list[TransformModule] = []
     for i, k in enumerate(private_from(shared, transforms, components)):
-        parts += [Reversal()] if i else []
+        parts += [Reverse()] if i else []
         parts.append(step(k))
         parts += [NORMALIZATIONS[normalization](features, components=k)] if normalization else []
     parts += [PLUAffine(features, components=components)] if whiten else []

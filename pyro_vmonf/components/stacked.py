@@ -8,9 +8,9 @@ from pyro.distributions import Normal, TorchDistribution, TransformedDistributio
 from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor, nn
 
-from pyro_vmonf._checks import check_events
+from pyro_vmonf._validation import check_events
 from pyro_vmonf.components.base import Components
-from pyro_vmonf.transforms.stacking import FollowsData, clear_caches, select, stacked_size
+from pyro_vmonf.transforms.stacking import DataDependentInit, clear_caches, select, stacked_size
 
 __all__ = ["StackedFlow", "StandardNormal"]
 
@@ -66,7 +66,7 @@ class StackedFlow(Components):
         """All K flows as one distribution: scores x of shape ``(K, N, *event)`` to ``(K, N)``."""
         return TransformedDistribution(self.base(), list(self.transforms), validate_args=False)
 
-    def table(self, x: Tensor) -> Tensor:
+    def _log_prob(self, x: Tensor) -> Tensor:
         return self.distribution().log_prob(x.expand(self.n_components, *x.shape))
 
     def component(self, k: int) -> TorchDistribution:
@@ -91,21 +91,21 @@ class StackedFlow(Components):
         """
         check_events("x", x, self.event_shape)
         expected = (len(x), self.n_components)
-        shares = x.new_ones(expected) if responsibilities is None else responsibilities.to(x)
-        if shares.shape != expected or len(x) < 2:
-            raise ValueError(f"responsibilities: expected shape (N ≥ 2, K) = {expected}, got {tuple(shares.shape)}")
-        if not bool((shares >= 0).all()) or not bool((shares.sum(0) > 0).all()):
+        weights = x.new_ones(expected) if responsibilities is None else responsibilities.to(x)
+        if weights.shape != expected or len(x) < 2:
+            raise ValueError(f"responsibilities: expected shape (N ≥ 2, K) = {expected}, got {tuple(weights.shape)}")
+        if not bool((weights >= 0).all()) or not bool((weights.sum(0) > 0).all()):
             raise ValueError(
-                f"responsibilities: expected shares ≥ 0, some for each component, got {shares.sum(0)} in all"
+                f"responsibilities: expected shares ≥ 0, some for each component, got {weights.sum(0)} in all"
             )
-        y, weights = x.expand(self.n_components, *x.shape), shares.T
+        y = x.expand(self.n_components, *x.shape)
         for transform in reversed(self.transforms):
             step = cast(TransformModule, transform)
-            if isinstance(step, FollowsData):
-                step.initialize(y, weights)
+            if isinstance(step, DataDependentInit):
+                step.initialize(y, weights.T)
             y = step.inv(y)
         clear_caches(self)
-        return [] if any(isinstance(t, FollowsData) for t in self.transforms) else list(range(self.n_components))
+        return [] if any(isinstance(t, DataDependentInit) for t in self.transforms) else list(range(self.n_components))
 
     def extra_repr(self) -> str:
         return f"n_components={self.n_components}, event_shape={tuple(self.event_shape)}"

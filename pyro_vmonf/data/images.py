@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from pyro_vmonf._checks import check_count
+from pyro_vmonf._validation import check_count
 
 __all__ = ["Logit", "digits", "mnist", "mnist_folder"]
 
@@ -39,7 +39,7 @@ class Logit:
         noise = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(seed))
         return (self.alpha + (1 - 2 * self.alpha) * (pixels + noise) / self.levels).logit()
 
-    def redraw(self, x: Tensor) -> Tensor:
+    def redequantize(self, x: Tensor) -> Tensor:
         """x with new noise for the same pixels; as ``fit(augment=…)`` it keeps flows from learning the noise."""
         pixels = (self.images(x) * self.levels).floor().clamp(max=self.levels - 1)
         return (self.alpha + (1 - 2 * self.alpha) * (pixels + torch.rand_like(x)) / self.levels).logit()

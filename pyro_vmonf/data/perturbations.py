@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
-from pyro_vmonf._checks import check_count
+from pyro_vmonf._validation import check_count
 
-__all__ = ["ImageMoves", "Neighbours", "Noise", "perturbed"]
+__all__ = ["NeighbourSwap", "Noise", "RandomAffineElastic", "apply_perturbation"]
 
 
 @torch.no_grad()
-def perturbed(name: str, perturb: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def apply_perturbation(name: str, perturb: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``perturb(x)`` of a copy of x; raises ``ValueError`` with the argument's ``name`` if shape or type change."""
     moved = perturb(x.clone())
     if not isinstance(moved, Tensor) or moved.shape != x.shape:
@@ -49,7 +49,7 @@ class Noise(nn.Module):
         return f"std={self.std}"
 
 
-class Neighbours(nn.Module):
+class NeighbourSwap(nn.Module):
     """Another point of the data set: one of the nearest neighbours, at random.
 
     Args:
@@ -76,7 +76,7 @@ class Neighbours(nn.Module):
         return f"neighbours={self.neighbours}, points={len(self.data)}"
 
 
-class ImageMoves(nn.Module):
+class RandomAffineElastic(nn.Module):
     """Images moved a little: shifted, rotated, scaled, sheared and bent, each by a random amount.
 
     What comes in from beyond the border repeats it, so pixels may be on any scale, logits among them.

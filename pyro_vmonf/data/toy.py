@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pyro_vmonf._checks import check_count
+from pyro_vmonf._validation import check_count
 
 __all__ = ["pinwheel", "pinwheel_log_prob", "two_circles", "two_circles_log_prob"]
 

@@ -1,10 +1,9 @@
-"""Fitting a (model, guide) pair, and reading it."""
+"""Fitting a (model, guide) pair."""
 
 from pyro_vmonf.inference.consistency import Consistency
 from pyro_vmonf.inference.fit import DeadComponentWarning, fit
 from pyro_vmonf.inference.history import History
 from pyro_vmonf.inference.opening import StartWarning
-from pyro_vmonf.inference.reading import Reading, read
 from pyro_vmonf.inference.run import NonFiniteError
 from pyro_vmonf.inference.selection import Selection, select_components
 from pyro_vmonf.inference.start import Start
@@ -15,12 +14,10 @@ __all__ = [
     "DeadComponentWarning",
     "History",
     "NonFiniteError",
-    "Reading",
     "Selection",
     "Start",
     "StartWarning",
     "Temperature",
     "fit",
-    "read",
     "select_components",
 ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pyro_vmonf._files import write_whole
+from pyro_vmonf._io import atomic_write
 from pyro_vmonf.inference.history import Row
 
 __all__ = ["State", "load", "restore", "save", "snapshot"]
@@ -69,7 +69,7 @@ def restore(state: State, model: nn.Module, guide: nn.Module, optimizer: Optimiz
 
 def save(path: Path, state: State) -> None:
     """Writes ``state`` to a temporary file and renames it to ``path``."""
-    write_whole(path, lambda file: torch.save(vars(state), file))
+    atomic_write(path, lambda file: torch.save(vars(state), file))
 
 
 def load(path: Path, settings: dict[str, Any]) -> State:

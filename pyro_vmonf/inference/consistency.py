@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pyro_vmonf._checks import check_positive
-from pyro_vmonf.data.perturbations import Noise, perturbed
+from pyro_vmonf._validation import check_positive
+from pyro_vmonf.data.perturbations import Noise, apply_perturbation
 
 __all__ = ["Consistency"]
 
@@ -40,7 +40,9 @@ class Consistency:
         if not callable(self.perturb):
             raise TypeError(f"perturb: expected a function of a batch, got {type(self.perturb).__name__}")
 
-    def loss(self, logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor:
-        """The term per observation, for an encoder's ``logits`` and the ``target`` ``(N, K)`` probabilities."""
-        divergence = torch.special.xlogy(target, target) - target * logits(perturbed("perturb", self.perturb, x))
+    def loss(self, log_probs: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor:
+        """The term per observation, for an encoder's ``log_probs`` and the ``target`` ``(N, K)`` probabilities."""
+        divergence = torch.special.xlogy(target, target) - target * log_probs(
+            apply_perturbation("perturb", self.perturb, x)
+        )
         return self.weight * divergence.sum(-1).mean()

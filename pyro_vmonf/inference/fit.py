@@ -16,21 +16,22 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from pyro_vmonf._checks import check_count, check_positive
-from pyro_vmonf._files import writable_folder
-from pyro_vmonf.data.perturbations import perturbed
+from pyro_vmonf._io import writable_folder
+from pyro_vmonf._torch import evaluation_mode, isolated_parameter_store, isolated_random_state
+from pyro_vmonf._validation import check_count, check_positive
+from pyro_vmonf.data.perturbations import apply_perturbation
+from pyro_vmonf.evaluation.evaluate import evaluate, validate_points
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
-from pyro_vmonf.guides.weights import PointWeights
+from pyro_vmonf.guides.weights import MAPWeights
 from pyro_vmonf.inference import checkpoint as checkpoints
 from pyro_vmonf.inference.consistency import Consistency
 from pyro_vmonf.inference.history import History, Row
 from pyro_vmonf.inference.opening import Opening, StartWarning
 from pyro_vmonf.inference.options import Options, Posterior, Schedule
-from pyro_vmonf.inference.reading import check_points, evaluating, read
 from pyro_vmonf.inference.run import Run
 from pyro_vmonf.inference.start import starts
 from pyro_vmonf.inference.temperature import Temperature
-from pyro_vmonf.models.labels import known
+from pyro_vmonf.labels import is_labelled
 from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.models.priors import WeightsPrior
 
@@ -86,7 +87,7 @@ def fit(
     with the exact K-sum ELBO Σ_z q(z|x) [log p(x|z) + log p(z) − log q(z|x)]. The first line is what ``SVI`` maximises
     on model and guide with y through ``obs``; the second teaches the encoder what labels say (Kingma et al., 2014,
     arXiv:1406.5298, equation 9). α is ``label_weight`` and ρ the share of labelled points among all, or in each batch,
-    ``labelled_share``. With label noise, several components a class, or beliefs, log p(x, y) is the ELBO of x and y.
+    ``labelled_share``. With label noise, several components a class, or soft labels, log p(x, y) is the ELBO of both.
 
     With labels in y, ``init=None``, ``schedule="constant"`` and ``interleave=True`` the fit is the thesis's
     (section 5.1.2): ``pretrain_epochs`` passes over the labelled points alone, then ``epochs`` in which a pass over the
@@ -100,7 +101,7 @@ def fit(
         guide: q(z | x).
         x: ``(N, *event)``, floating-point, finite, of about unit scale (or start an ActNorm from it); converted to the
             model's floating-point type.
-        y: labels, integers ``(N,)``, −1 where unlabelled, or beliefs, probabilities of the classes ``(N, C)``, −1
+        y: labels, integers ``(N,)``, −1 where unlabelled, or soft labels, probabilities of the classes ``(N, C)``, −1
             throughout a row where there is none; None for none. Components belong to classes as ``model.labels`` says,
             and a start's are put in the order that agrees best with them; classes that no label names are left for
             the components to discover.
@@ -130,8 +131,8 @@ def fit(
             the others. None for their share among all points.
         interleave: whether passes over labelled and unlabelled points take turns, in the place of mixed batches.
         augment: a function that each step's points pass through first, such as ``Noise(0.01)`` or
-            ``Logit().redraw``. It keeps flows from following single points; what is fitted is the density of what comes
-            out.
+            ``Logit().redequantize``. It keeps flows from following single points; what is fitted is the density of what
+            comes out.
         pretrain_epochs: supervised passes before all else; needs labels.
         encoder_delay: with labels, how many of the ``epochs`` train the encoder on labels alone. Flows pretrained on
             few points say absurd things of the others; given time to learn better, they do not mislead the encoder.
@@ -184,7 +185,7 @@ def fit(
         names = "pretrain_epochs, encoder_delay, interleave, labelled_share"
         raise ValueError(f"{names}: expected labels in y to train on, got none")
     if validation is not None:
-        validation = check_points("validation", validation, model, guide)
+        validation = validate_points("validation", validation, model, guide)
     settings = options.fixed() | opening.fixed() | {"weights": repr(model.weights), "labels": repr(model.labels)}
     saver = Saver(checkpoint, checkpoint_minutes, settings, x, y)
     model.to(device)
@@ -222,19 +223,18 @@ def warn(left: list[int], dead: list[int]) -> None:
 def place_perturbations(options: Options, x: Tensor) -> None:
     """Moves those that are modules to the device of x, and tries all of them on x."""
     term = options.consistency
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
+    with isolated_random_state():
         for name, perturb in (("augment", options.augment), ("perturb", None if term is None else term.perturb)):
             if isinstance(perturb, nn.Module):
                 perturb.to(x.device)
             if perturb is not None:
-                perturbed(name, perturb, x)
+                apply_perturbation(name, perturb, x)
 
 
 def train(run: Run, opening: Opening, saver: "Saver", validation: Tensor | None, progress: bool) -> History:
     """The opening and the epochs after it."""
     options = run.options
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
-        torch.manual_seed(options.seed)
+    with isolated_random_state(options.seed):
         history = saver.resume(run, opening)
         rows = history.rows
         with tqdm(range(len(rows), options.total_epochs), unit="epoch", disable=not progress) as bar:
@@ -250,15 +250,15 @@ def one_epoch(run: Run, epoch: int, validation: Tensor | None) -> Row:
     start = time.monotonic()
     row = run.epoch(epoch)
     if validation is not None:
-        reading = read(run.model, run.guide, validation)
-        row["heldout_elbo"] = float(reading.elbo.mean())
-        row["heldout_evidence"] = float(reading.evidence.mean())
+        evaluation = evaluate(run.model, run.guide, validation)
+        row["validation_elbo"] = float(evaluation.elbo.mean())
+        row["validation_evidence"] = float(evaluation.evidence.mean())
     return row | {"seconds": time.monotonic() - start}
 
 
 def brief(row: Row) -> dict[str, str]:
     """What the progress bar shows of a row."""
-    return {name: f"{row[name]:.3f}" for name in ("elbo", "evidence", "labelled", "heldout_evidence") if name in row}
+    return {name: f"{row[name]:.3f}" for name in ("elbo", "evidence", "labelled", "validation_evidence") if name in row}
 
 
 class Saver:
@@ -308,7 +308,7 @@ class Saver:
 
 def without_points(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor) -> list[int]:
     """Components that are the encoder's choice for none of (about 10,000 of) the points."""
-    chosen = read(model, guide, x[:: max(1, len(x) // 10_000)]).encoder.argmax(-1)
+    chosen = evaluate(model, guide, x[:: max(1, len(x) // 10_000)]).encoder_probs.argmax(-1)
     counts = torch.bincount(chosen, minlength=model.n_components)
     return [k for k, count in enumerate(counts.tolist()) if count == 0]
 
@@ -324,7 +324,7 @@ def check_data(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, y: Any) -> 
     for name, given, kind in (("model", model, FlowMixture), ("guide", guide, SoftmaxEncoder)):
         if not isinstance(given, kind):
             raise TypeError(f"{name}: expected a {kind.__name__}, got {type(given).__name__}")
-    x = check_points("x", x, model, guide)
+    x = validate_points("x", x, model, guide)
     distinct = len(x[: 10 * model.n_components].unique(dim=0))
     if distinct < model.n_components:
         distinct = len(x.unique(dim=0))
@@ -338,7 +338,7 @@ def check_data(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, y: Any) -> 
         raise ValueError(f"guide: expected the model's labels, {model.labels}, got {guide.labels}")
     probe(guide, x[:1])
     y = None if y is None else model.labels.check(y, len(x))
-    if y is not None and not bool(known(y).any()):
+    if y is not None and not bool(is_labelled(y).any()):
         raise ValueError("y: expected a label at least, got −1 throughout; leave y out where there are none")
     return x, y
 
@@ -347,8 +347,8 @@ def check_data(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, y: Any) -> 
 def probe(guide: SoftmaxEncoder, x: Tensor) -> None:
     """Raises ``ValueError`` if the encoder's network cannot read x."""
     try:
-        with evaluating(guide):
-            guide.logits(x.to(guide.temperature.device))
+        with evaluation_mode(guide):
+            guide.log_probs(x.to(guide.temperature.device))
     except RuntimeError as error:
         raise ValueError(f"guide: expected a network for x of shape (N, {tuple(x.shape[1:])}), got: {error}") from error
 
@@ -358,10 +358,10 @@ def check_sites(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, posterior:
     """Raises ``ValueError`` if a site is drawn by one program alone: Pyro would warn, and learn something else."""
     with ExitStack() as stack:
         # The random state, the user's parameter store and the modules' modes stay as they are.
-        stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
-        stack.enter_context(pyro.get_param_store().scope())
+        stack.enter_context(isolated_random_state())
+        stack.enter_context(isolated_parameter_store())
         for part in (model, guide):
-            stack.enter_context(evaluating(part))
+            stack.enter_context(evaluation_mode(part))
         traces = [poutine.trace(part).get_trace(x) for part in (model, guide)]
         own = {id(p) for part in (model, guide) for p in part.parameters()}
         strangers = [name for name, p in pyro.get_param_store().named_parameters() if id(p) not in own]
@@ -385,5 +385,5 @@ def check_sites(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, posterior:
             f"posterior: expected 'encoder' for a model with the sites {others}, got 'exact', which sums z alone"
         )
     prior = model.weights
-    if isinstance(prior, WeightsPrior) and isinstance(guide.weights, PointWeights) and not prior.has_mode:
-        raise ValueError(f"guide: expected a distribution of π, for this prior has no mode: {prior}; got PointWeights")
+    if isinstance(prior, WeightsPrior) and isinstance(guide.weights, MAPWeights) and not prior.has_mode:
+        raise ValueError(f"guide: expected a distribution of π, for this prior has no mode: {prior}; got MAPWeights")

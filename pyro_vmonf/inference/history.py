@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pyro_vmonf._files import write_json
+from pyro_vmonf._io import write_json
 
 __all__ = ["History", "Row"]
 
@@ -16,13 +16,13 @@ Row = dict[str, float]
 class History:
     """One row an epoch: ``epoch``, ``temperature``, ``seconds`` and, where they apply, ``elbo`` (the mean over its
     unlabelled batches; during a start the one of its responsibilities), ``evidence`` (the same for an exact posterior),
-    ``labelled`` (log p(x, y) + log q(y | x), over its labelled ones), ``heldout_elbo`` and ``heldout_evidence``, all in
-    nats per observation.
+    ``labelled`` (log p(x, y) + log q(y | x), over its labelled ones), ``validation_elbo`` and ``validation_evidence``,
+    all in nats per observation.
 
     Attributes:
         rows: the rows, oldest first.
-        restarts: one row for each start that competed: ``start``, ``repetition``, ``heldout_elbo``,
-            ``heldout_evidence``, ``seconds`` and ``chosen``; empty if there was no choice.
+        restarts: one row for each start that competed: ``start``, ``repetition``, ``validation_elbo``,
+            ``validation_evidence``, ``seconds`` and ``chosen``; empty if there was no choice.
     """
 
     rows: list[Row] = field(default_factory=list)

@@ -12,13 +12,13 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from pyro_vmonf.evaluation.evaluate import evaluate
 from pyro_vmonf.inference.checkpoint import State, restore, snapshot
 from pyro_vmonf.inference.history import Row
 from pyro_vmonf.inference.options import Options
-from pyro_vmonf.inference.reading import read
 from pyro_vmonf.inference.run import NonFiniteError, Run
 from pyro_vmonf.inference.start import Start, with_labels
-from pyro_vmonf.models.labels import Labels, known
+from pyro_vmonf.labels import Labels, is_labelled
 from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.models.priors import WeightsPrior
 from pyro_vmonf.models.weights import log_mean
@@ -95,7 +95,12 @@ class Opening:
             try:
                 rows, scores, trial, targets = self.trial(run, targets, repetition, number)
             except (NonFiniteError, torch.linalg.LinAlgError) as failed:  # type: ignore[attr-defined]
-                rows, scores, trial, error = [], {"heldout_elbo": -math.inf, "heldout_evidence": -math.inf}, run, failed
+                rows, scores, trial, error = (
+                    [],
+                    {"validation_elbo": -math.inf, "validation_evidence": -math.inf},
+                    run,
+                    failed,
+                )
             restarts = [*restarts, row | scores | {"seconds": time.monotonic() - began}]
             best = max(range(len(restarts)), key=lambda i: rank(restarts[i], run.options))
             for i, each in enumerate(restarts):
@@ -135,8 +140,8 @@ class Opening:
         trial = Run(run.model, run.guide, run.x[used], y, options, run.device, part)
         epochs = options.pretrain_epochs + options.init_epochs + min(self.trial_epochs, options.epochs // 2)
         rows = [timed(trial, epoch) for epoch in range(epochs)]
-        reading = read(run.model, run.guide, run.x[held])
-        scores = {"heldout_elbo": reading.elbo, "heldout_evidence": reading.evidence}
+        evaluation = evaluate(run.model, run.guide, run.x[held])
+        scores = {"validation_elbo": evaluation.elbo, "validation_evidence": evaluation.evidence}
         return rows, {name: float(score.mean()) for name, score in scores.items()}, trial, targets
 
     def begin(self, run: Run, targets: Tensor | None) -> Tensor | None:
@@ -172,7 +177,7 @@ def free(labels: Labels, y: Tensor | None) -> Tensor:
     group = labels.classes.cpu()
     if y is None:
         return torch.ones(len(group), len(group), dtype=torch.bool)
-    owners = y[known(y)] if y.dim() == 1 else y[known(y)].argmax(-1)
+    owners = y[is_labelled(y)] if y.dim() == 1 else y[is_labelled(y)].argmax(-1)
     unnamed = ~torch.isin(group, owners.cpu()) & (torch.bincount(group)[group] == 1)
     group = group.masked_fill(unnamed, -1)
     return group.unsqueeze(-1) == group
@@ -217,7 +222,7 @@ def timed(run: Run, epoch: int) -> Row:
 
 def rank(row: dict[str, Any], options: Options) -> float:
     """What starts are compared by; a NaN comes last."""
-    value: float = row["heldout_evidence" if options.posterior == "exact" else "heldout_elbo"]
+    value: float = row["validation_evidence" if options.posterior == "exact" else "validation_elbo"]
     return value if value == value else -float("inf")
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from pyro_vmonf._checks import check_count, check_fraction, check_positive
+from pyro_vmonf._validation import check_count, check_fraction, check_positive
 from pyro_vmonf.inference.consistency import Consistency
 from pyro_vmonf.inference.start import identity
 from pyro_vmonf.inference.temperature import Temperature

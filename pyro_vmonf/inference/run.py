@@ -3,16 +3,16 @@
 import math
 from typing import cast
 
-import pyro
 import torch
 from pyro.infer import TraceEnum_ELBO
 from torch import Tensor, nn
 
-from pyro_vmonf.data.perturbations import perturbed
+from pyro_vmonf._torch import isolated_parameter_store, validation_disabled
+from pyro_vmonf.data.perturbations import apply_perturbation
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.inference.history import Row
 from pyro_vmonf.inference.options import Options
-from pyro_vmonf.models.labels import known
+from pyro_vmonf.labels import is_labelled
 from pyro_vmonf.models.mixture import FlowMixture
 
 __all__ = ["NonFiniteError", "Run"]
@@ -46,7 +46,7 @@ class Run:
             weight_decay=options.weight_decay,
             fused=device.type in ("cpu", "cuda"),
         )
-        labelled = torch.zeros(len(x), dtype=torch.bool, device=x.device) if y is None else known(y).to(x.device)
+        labelled = torch.zeros(len(x), dtype=torch.bool, device=x.device) if y is None else is_labelled(y).to(x.device)
         self.labelled = labelled.nonzero().squeeze(-1)
         self.unlabelled = (~labelled).nonzero().squeeze(-1)
         self.starting = self.held = False
@@ -127,7 +127,7 @@ class Run:
             for parameter in set(self.guide.parameters()) - of_weights:
                 parameter.grad = None
         if len(self.labelled):
-            some = (x, y) if y is not None and bool(known(y).all()) else self.batch(self.some_labelled())
+            some = (x, y) if y is not None and bool(is_labelled(y).all()) else self.batch(self.some_labelled())
             label_loss = self.label_loss(*cast(tuple[Tensor, Tensor], some))
             label_value = self.checked("loss", label_loss)
             (self.options.label_weight * label_loss).backward()
@@ -151,23 +151,23 @@ class Run:
             aside = self.encoder_loss(x, target)
         elif self.options.posterior == "exact":
             joint, labels = self.model.log_joint(x).T, self.model.labels
-            target = labels.restrict(joint.detach().log_softmax(-1), y).exp()
-            loss = target_loss(joint if y is None else joint + labels.likelihood(y), target)
+            target = labels.posterior(joint.detach().log_softmax(-1), y).exp()
+            loss = target_loss(joint if y is None else joint + labels.log_likelihood(y), target)
             aside = self.encoder_loss(x, target)
         else:
             loss = self.loss(x, y)
         if self.options.consistency is not None:
             target = self.belief(x, y) if target is None else target
-            term = self.options.consistency.loss(self.guide.logits, x, target)
+            term = self.options.consistency.loss(self.guide.log_probs, x, target)
             aside = term if aside is None else aside + term
         return loss, aside
 
     def batch(self, places: Tensor) -> tuple[Tensor, Tensor | None]:
         """x, augmented, and y at ``places``, on the device; y is None if none of them has a label."""
         x = self.x[places].to(self.device)
-        x = x if self.options.augment is None else perturbed("augment", self.options.augment, x)
+        x = x if self.options.augment is None else apply_perturbation("augment", self.options.augment, x)
         y = None if self.y is None else self.y[places.to(self.y.device)].to(self.device)
-        return x, y if y is not None and bool(known(y).any()) else None
+        return x, y if y is not None and bool(is_labelled(y).any()) else None
 
     def some_labelled(self) -> Tensor:
         """A batch of labelled points, chosen at random."""
@@ -178,18 +178,18 @@ class Run:
         size = max(len(self.x), len(x))  # of the data, whatever a pass is made of; a batch may repeat labelled points
         # Pyro's own validation costs a third of a small step, and the data were checked before the fit. The scope keeps
         # the user's global parameter store as it is.
-        with pyro.get_param_store().scope(), pyro.validation_enabled(False):
+        with isolated_parameter_store(), validation_disabled():
             loss: Tensor = self.elbo(x, y, size) / size
         return loss
 
     @torch.no_grad()
     def belief(self, x: Tensor, y: Tensor | None) -> Tensor:
         """q(z | x, y) ``(N, K)``, as a number."""
-        return self.guide.labels.restrict(self.guide.logits(x), y).exp()
+        return self.guide.labels.posterior(self.guide.log_probs(x), y).exp()
 
     def encoder_loss(self, x: Tensor, target: Tensor) -> Tensor:
         """−Σ_k r_k log q(k | x), on average."""
-        return -(target * self.guide.logits(x)).sum(-1).mean()
+        return -(target * self.guide.log_probs(x)).sum(-1).mean()
 
     def label_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """−log q(y | x) of labelled points, on average."""

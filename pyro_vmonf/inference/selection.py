@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_vmonf._checks import check_count
+from pyro_vmonf._torch import isolated_random_state
+from pyro_vmonf._validation import check_count
+from pyro_vmonf.evaluation.evaluate import evaluate
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.inference.fit import fit
-from pyro_vmonf.inference.reading import read
 from pyro_vmonf.models.mixture import FlowMixture
 
 __all__ = ["Selection", "select_components"]
@@ -27,9 +28,10 @@ class Selection:
     """What a search over K found.
 
     Attributes:
-        rows: one for each K, the greatest first: ``components``, ``overlap`` of the two that share most (0 … 1) in the
-            first fit, merged down to K, ``heldout_evidence`` (mean, nats per observation) and its ``standard_error``,
-            ``heldout_elbo``, ``aic``, ``bic`` (of the training points), ``parameters``, ``seconds`` and ``chosen``.
+        rows: one for each K, the greatest first: ``n_components``, ``overlap`` of the two that share most (0 … 1)
+            in the first fit, merged down to K, ``validation_evidence`` (mean, nats per observation), its
+            ``standard_error``, ``validation_elbo``, ``aic``, ``bic`` (of the training points), ``parameters``,
+            ``seconds`` and ``chosen``.
         pairs: the fitted model and guide of each K.
     """
 
@@ -39,7 +41,7 @@ class Selection:
     @property
     def n_components(self) -> int:
         """The K chosen."""
-        return next(int(row["components"]) for row in self.rows if row["chosen"])
+        return next(int(row["n_components"]) for row in self.rows if row["chosen"])
 
     @property
     def model(self) -> FlowMixture:
@@ -113,8 +115,7 @@ def select_components(
     selection, merged = Selection(), torch.empty(0)
     for k in range(most, fewest - 1, -1):
         began = time.monotonic()
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
-            torch.manual_seed(seed + k)
+        with isolated_random_state(seed + k):
             model, guide = build(k)
         if model.n_components != k:
             raise ValueError(f"build: expected a model of {k} components, got {model.n_components}")
@@ -123,8 +124,8 @@ def select_components(
             settings["checkpoint"] = path.with_name(f"{path.stem}-{k}{path.suffix}")
         # A component without points gets a trace of all, or it could not start.
         fit(model, guide, used, init=init if k == most else merged + 1e-6, seed=seed, **settings)
-        merged = read(model, guide, used).responsibilities if k == most else merged
-        row = {"components": k, "overlap": float(overlaps(merged).max()), **describe(model, guide, used, held)}
+        merged = evaluate(model, guide, used).responsibilities if k == most else merged
+        row = {"n_components": k, "overlap": float(overlaps(merged).max()), **describe(model, guide, used, held)}
         selection.rows.append(row | {"seconds": time.monotonic() - began})
         selection.pairs[k] = model, guide
         merged = merge(merged) if k > 1 else merged
@@ -137,12 +138,12 @@ def select_components(
 def describe(model: FlowMixture, guide: SoftmaxEncoder, used: Tensor, held: Tensor) -> dict[str, Any]:
     """Held-out evidence, and Akaike's and the Bayesian criterion, −2 log L + 2 P and −2 log L + P log N."""
     parameters = effective_parameters(model, used)
-    log_likelihood = float(read(model, guide, used).evidence.sum())
-    reading = read(model, guide, held)
+    log_likelihood = float(evaluate(model, guide, used).evidence.sum())
+    evaluation = evaluate(model, guide, held)
     return {
-        "heldout_evidence": float(reading.evidence.mean()),
-        "standard_error": float(reading.evidence.std() / math.sqrt(len(held))),
-        "heldout_elbo": float(reading.elbo.mean()),
+        "validation_evidence": float(evaluation.evidence.mean()),
+        "standard_error": float(evaluation.evidence.std() / math.sqrt(len(held))),
+        "validation_elbo": float(evaluation.elbo.mean()),
         "aic": -2 * log_likelihood + 2 * parameters,
         "bic": -2 * log_likelihood + math.log(len(used)) * parameters,
         "parameters": parameters,
@@ -161,10 +162,10 @@ def effective_parameters(model: FlowMixture, x: Tensor) -> int:
 
 def choose(rows: list[dict[str, Any]], overlap: float) -> None:
     """Marks the greatest K whose components overlap by no more than this, or the least of all."""
-    apart = [row["components"] for row in rows if row["overlap"] <= overlap]
-    chosen = max(apart) if apart else min(row["components"] for row in rows)
+    apart = [row["n_components"] for row in rows if row["overlap"] <= overlap]
+    chosen = max(apart) if apart else min(row["n_components"] for row in rows)
     for row in rows:
-        row["chosen"] = row["components"] == chosen
+        row["chosen"] = row["n_components"] == chosen
 
 
 def overlaps(responsibilities: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from sklearn.base import clone, is_classifier
 from torch import Tensor
 
 from pyro_vmonf.inference.clustering import METHODS, PCA_FEATURES, REDUCTIONS, Array, flat, kmeans
-from pyro_vmonf.models.labels import Labels, known
+from pyro_vmonf.labels import Labels, is_labelled
 
 __all__ = ["Start", "match_labels", "starts", "with_labels"]
 
@@ -233,7 +233,7 @@ def with_labels(start: Start, x: Tensor, y: Tensor, labels: Labels, seed: int = 
     features = start.reduce(x, seed)
     parts, agreed = match_labels(start.cluster(features, k, seed).to(x), y, labels)
     clusters = start.cluster(features, n_classes, seed).to(x)
-    classes, agreed_as_clusters = match_labels(clusters, y, labels.one_each())
+    classes, agreed_as_clusters = match_labels(clusters, y, labels.one_component_per_class())
     if agreed > agreed_as_clusters:
         return parts
     return divided(classes, labels.classes.to(x.device), lambda rows, m: start.cluster(features[rows], m, seed).to(x))
@@ -246,7 +246,7 @@ def taught(method: Any) -> bool:
 
 def by_classifier(start: Start, x: Tensor, y: Tensor, labels: Labels, seed: int) -> Tensor:
     """A classifier's probabilities ``(N, K)``, restricted by the labels; k-means divides classes among components."""
-    features, rows = start.reduce(x, seed), known(y)
+    features, rows = start.reduce(x, seed), is_labelled(y)
     classes = torch.where(rows, y if y.dim() == 1 else y.argmax(-1), -1).cpu().numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of points that no label reaches, whose answer is NaN
@@ -262,7 +262,7 @@ def by_classifier(start: Start, x: Tensor, y: Tensor, labels: Labels, seed: int)
         owners,
         lambda r, m: shares(kmeans(features[r], m, seed), len(r), m).to(x),
     )
-    return copy.deepcopy(labels).to(x.device).restrict((found + 1e-12).log().log_softmax(-1), y.to(x.device)).exp()
+    return copy.deepcopy(labels).to(x.device).posterior((found + 1e-12).log().log_softmax(-1), y.to(x.device)).exp()
 
 
 def divided(classes: Tensor, owners: Tensor, cluster: Callable[[Array, int], Tensor]) -> Tensor:
@@ -282,19 +282,19 @@ def match_labels(responsibilities: Tensor, y: Tensor, labels: Labels) -> tuple[T
 
     Args:
         responsibilities: ``(N, K)``.
-        y: labels ``(N,)`` or beliefs ``(N, C)``, −1 where there are none.
+        y: labels ``(N,)`` or soft labels ``(N, C)``, −1 where there are none.
         labels: the class of each component.
 
     Returns:
         responsibilities ``(N, K)``, and how many of the labels the order agrees with.
     """
     y, labels = y.to(responsibilities.device), copy.deepcopy(labels).to(responsibilities.device)
-    rows = known(y)
+    rows = is_labelled(y)
     even = torch.zeros_like(responsibilities).log_softmax(-1)
-    said = labels.of_classes(labels.restrict(even, y)).exp()[rows]  # the labels as beliefs
+    said = labels.class_log_probs(labels.posterior(even, y)).exp()[rows]  # as soft labels
     agreement = (said.T @ responsibilities[rows])[labels.classes].double().cpu().numpy()
     places = linear_sum_assignment(-agreement)
     ordered = responsibilities[:, torch.as_tensor(places[1]).to(responsibilities.device)]
     # A class that the clustering denies a point has no share to divide; its components then get equal ones.
-    restricted = labels.restrict((ordered + 1e-12).log().log_softmax(-1), y).exp()
+    restricted = labels.posterior((ordered + 1e-12).log().log_softmax(-1), y).exp()
     return restricted, float(agreement[places].sum())

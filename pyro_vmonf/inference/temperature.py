@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pyro_vmonf._checks import check_fraction, check_positive
+from pyro_vmonf._validation import check_fraction, check_positive
 
 __all__ = ["Temperature"]
 

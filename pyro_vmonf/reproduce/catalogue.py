@@ -9,7 +9,8 @@ from pyro_vmonf.components.recipes import MAF, RealNVP
 from pyro_vmonf.components.stacked import StackedFlow
 from pyro_vmonf.data.images import Logit, digits, mnist
 from pyro_vmonf.data.toy import pinwheel, two_circles
-from pyro_vmonf.guides.encoder import SoftmaxEncoder, mlp
+from pyro_vmonf.guides.encoder import SoftmaxEncoder
+from pyro_vmonf.guides.networks import mlp
 from pyro_vmonf.inference.temperature import Temperature
 from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.reproduce.experiment import Data, Experiment

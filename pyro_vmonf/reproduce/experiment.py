@@ -1,4 +1,4 @@
-"""What an experiment is, and how one is run: data, fit, reading, files."""
+"""What an experiment is, and how one is run: data, fit, evaluation, files."""
 
 import platform
 import time
@@ -12,14 +12,16 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyro_vmonf import metrics, plots
-from pyro_vmonf._checks import check_count
-from pyro_vmonf._files import writable_folder, write_json, write_whole
+from pyro_vmonf import plots
+from pyro_vmonf._io import atomic_write, writable_folder, write_json
+from pyro_vmonf._torch import isolated_random_state
+from pyro_vmonf._validation import check_count
 from pyro_vmonf.data.images import Logit
+from pyro_vmonf.evaluation import metrics
+from pyro_vmonf.evaluation.evaluate import Evaluation, evaluate
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.inference.fit import fit
 from pyro_vmonf.inference.history import History
-from pyro_vmonf.inference.reading import Reading, read
 from pyro_vmonf.models.mixture import FlowMixture
 
 __all__ = ["Data", "Experiment", "load", "run"]
@@ -103,8 +105,7 @@ def run(
         if "pretrain_epochs" in settings:
             settings["pretrain_epochs"] = max(1, round(share * settings["pretrain_epochs"]))
     data = experiment.data(seed)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with isolated_random_state(seed):
         model, guide = experiment.build()
         experiment.start(model, data)
     began = time.monotonic()
@@ -123,25 +124,25 @@ def run(
     seconds = sum(row["seconds"] for row in history.rows)
     model.to("cpu")
     guide.to("cpu")
-    reading = read(model, guide, data.x_test)
+    evaluation = evaluate(model, guide, data.x_test)
     scores = {
         "experiment": experiment.name,
         "seed": seed,
         "settings": {name: repr(value) for name, value in settings.items()},
         "points": {"train": len(data.x), "test": len(data.x_test)},
-        "test": scores_of(reading, data),
+        "test": scores_of(evaluation, data),
         "weights": [round(float(w), 6) for w in model.weights().exp()],
         "seconds": {"training": round(seconds, 1), "this run": round(time.monotonic() - began, 1)},
         "versions": {"torch": torch.__version__, "pyro": pyro.__version__, "python": platform.python_version()},
         "device": device,
         "threads": torch.get_num_threads(),
     }
-    write_whole(
+    atomic_write(
         folder / "model.pt",
         lambda file: torch.save({"model": model.state_dict(), "guide": guide.state_dict()}, file),
     )
     history.save(folder / "history.json")
-    for name, figure in draw(experiment, model, guide, data, reading, history, seed).items():
+    for name, figure in draw(experiment, model, guide, data, evaluation, history, seed).items():
         save_figure(folder / f"{name}.png", figure)
     write_json(folder / "metrics.json", scores)
     return scores
@@ -156,27 +157,27 @@ def load(experiment: Experiment, folder: str | Path) -> tuple[FlowMixture, Softm
     return model.eval(), guide.eval()
 
 
-def scores_of(reading: Reading, data: Data) -> dict[str, Any]:
+def scores_of(evaluation: Evaluation, data: Data) -> dict[str, Any]:
     """Test scores: agreement with the classes, and nats per observation.
 
     A model that saw labels answers in classes, so its accuracy needs no matching.
     """
     matched = data.y is None
     scores: dict[str, Any] = {}
-    for name, table in (("encoder", reading.encoder), ("posterior", reading.responsibilities)):
+    for name, table in (("encoder", evaluation.encoder_probs), ("posterior", evaluation.responsibilities)):
         chosen = table.argmax(-1)
         hit = metrics.accuracy(data.y_test, chosen) if matched else float((chosen == data.y_test).double().mean())
         scores[name] = {
             "accuracy": hit,
-            "normalized_mutual_information": metrics.mutual_information(data.y_test, chosen),
+            "normalized_mutual_information": metrics.normalized_mutual_information(data.y_test, chosen),
             "adjusted_rand": metrics.adjusted_rand(data.y_test, chosen),
             "contingency": metrics.contingency(data.y_test, chosen, normalized=True).tolist(),
         }
-    scores["evidence"] = float(reading.evidence.mean())
-    scores["elbo"] = float(reading.elbo.mean())
-    scores["inference_gap"] = float(reading.inference_gap.mean())
+    scores["evidence"] = float(evaluation.evidence.mean())
+    scores["elbo"] = float(evaluation.elbo.mean())
+    scores["inference_gap"] = float(evaluation.inference_gap.mean())
     if data.logit is not None:
-        scores["bits_per_dim"] = float(data.logit.bits_per_dim(data.x_test, reading.evidence).mean())
+        scores["bits_per_dim"] = float(data.logit.bits_per_dim(data.x_test, evaluation.evidence).mean())
     return scores
 
 
@@ -185,15 +186,14 @@ def draw(
     model: FlowMixture,
     guide: SoftmaxEncoder,
     data: Data,
-    reading: Reading,
+    evaluation: Evaluation,
     history: History,
     seed: int,
 ) -> dict[str, Figure]:
     """The experiment's figures by file name."""
-    names = ("elbo", "labelled", "heldout_elbo", "heldout_evidence", "temperature")
+    names = ("elbo", "labelled", "validation_elbo", "validation_evidence", "temperature")
     figures = {"history": plots.history({name: history.column(name) for name in names})}
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with isolated_random_state(seed):
         if data.logit is None:
             figures[experiment.name] = draw_plane(model, guide, data)
         else:
@@ -201,7 +201,7 @@ def draw(
             x = model.components.sample(torch.arange(k).repeat_interleave(10))
             images = data.logit.images(x).reshape(k, 10, data.side, data.side)
             figures[experiment.name] = plots.image_rows(images, "samples, one component a row")
-            table = metrics.contingency(data.y_test, reading.encoder.argmax(-1), normalized=True)
+            table = metrics.contingency(data.y_test, evaluation.encoder_probs.argmax(-1), normalized=True)
             figures["contingency"] = plots.contingency(table, [str(i) for i in range(len(table))])
     return figures
 
@@ -211,7 +211,7 @@ def draw_plane(model: FlowMixture, guide: SoftmaxEncoder, data: Data) -> Figure:
     """Test data and samples, coloured by component over the encoder's regions."""
 
     def choose(points: Tensor) -> Tensor:
-        return guide.logits(points).argmax(-1)
+        return guide.log_probs(points).argmax(-1)
 
     z = torch.multinomial(model.weights().exp(), len(data.x_test), replacement=True)
     panels = [
@@ -224,4 +224,4 @@ def draw_plane(model: FlowMixture, guide: SoftmaxEncoder, data: Data) -> Figure:
 
 def save_figure(path: Path, figure: Figure) -> None:
     """Writes a figure as PNG, whole or not at all."""
-    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=110))
+    atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=110))

@@ -3,12 +3,12 @@
 import math
 from typing import Any
 
-import pyro
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 from pyro.infer.inspect import get_model_relations
 
+from pyro_vmonf._torch import isolated_parameter_store
 from pyro_vmonf.models.mixture import FlowMixture
 
 __all__ = ["draw_plate"]
@@ -27,29 +27,31 @@ def draw_plate(model: FlowMixture, *, labelled: bool = False) -> Figure:
     """
     x = torch.zeros(2, *model.components.event_shape)
     y = torch.zeros(2, dtype=torch.long) if labelled else None
-    with pyro.get_param_store().scope():  # the user's store stays as it is
+    with isolated_parameter_store():  # the user's store stays as it is
         relations = get_model_relations(model, (x, y))
     sites: list[str] = [name for name in relations["sample_sample"] if name not in relations["plate_sample"]]
-    place = {name: (0.0, -1.6 * i) for i, name in enumerate(n for n in sites if n != "y")}
+    positions = {name: (0.0, -1.6 * i) for i, name in enumerate(n for n in sites if n != "y")}
     if labelled:
-        place["y"] = (-1.3, place["x"][1])
-    figure = Figure(figsize=(3.4 if labelled else 2.6, 1.5 * len(place) + 0.6 - 1.5 * labelled), layout="constrained")
+        positions["y"] = (-1.3, positions["x"][1])
+    figure = Figure(
+        figsize=(3.4 if labelled else 2.6, 1.5 * len(positions) + 0.6 - 1.5 * labelled), layout="constrained"
+    )
     ax = figure.subplots()
-    for site, (across, up) in place.items():
+    for site, (across, up) in positions.items():
         colour = "lightgrey" if site in relations["observed"] else "white"
         ax.add_patch(Circle((across, up), 0.45, facecolor=colour, edgecolor="black"))
         ax.text(across, up, site, ha="center", va="center", fontsize=13 if len(site) == 1 else 9, style="italic")
         for parent in parents(relations, site):
-            start, end = between(place[parent], (across, up))
+            start, end = between(positions[parent], (across, up))
             ax.annotate("", xy=end, xytext=start, arrowprops={"arrowstyle": "-|>", "color": "black"})
     for plate, members in relations["plate_sample"].items():
-        inside = [place[name] for name in members]
-        left, right = min(x for x, _ in inside) - 1.0, max(x for x, _ in inside) + 1.0
-        low, high = min(y for _, y in inside) - 1.0, max(y for _, y in inside) + 0.7
+        enclosed = [positions[name] for name in members]
+        left, right = min(x for x, _ in enclosed) - 1.0, max(x for x, _ in enclosed) + 1.0
+        low, high = min(y for _, y in enclosed) - 1.0, max(y for _, y in enclosed) + 0.7
         ax.add_patch(FancyBboxPatch((left, low), right - left, high - low, boxstyle="round,pad=0.05", fill=False))
         ax.text(right - 0.05, low + 0.08, f"{plate}: n = 1 … N", ha="right", va="bottom", fontsize=9)
-    ax.set_xlim(min(x for x, _ in place.values()) - 1.4, 1.4)
-    ax.set_ylim(min(y for _, y in place.values()) - 1.3, 1.0)
+    ax.set_xlim(min(x for x, _ in positions.values()) - 1.4, 1.4)
+    ax.set_ylim(min(y for _, y in positions.values()) - 1.3, 1.0)
     ax.set_aspect("equal")
     ax.set_axis_off()
     return figure

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor
 
-from pyro_vmonf.transforms import PLUAffine, PReLU, coupling
+from pyro_vmonf._torch import isolated_random_state
+from pyro_vmonf.transforms import PLUAffine, PReLU, affine_coupling
 
 __all__ = ["draw_transforms"]
 
@@ -22,9 +23,8 @@ def draw_transforms() -> dict[str, Figure]:
     affine.shift.copy_(torch.tensor([0.5, -0.5]))
     prelu = PReLU(2)
     prelu.raw_log_slope.fill_(math.log(0.3))
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        bend = coupling(2, (16,))
+    with isolated_random_state(3):
+        bend = affine_coupling(2, (16,))
         for parameter in bend.parameters():
             parameter.mul_(1.5)
         for parameter in list(bend.parameters())[-2:]:

@@ -1,27 +1,28 @@
 """Bijections of R^D and the networks that condition them; all accept a leading component axis."""
 
 from pyro_vmonf.transforms.affine import PLUAffine
+from pyro_vmonf.transforms.autoregressive import affine_autoregressive
+from pyro_vmonf.transforms.coupling import affine_coupling
 from pyro_vmonf.transforms.elementwise import ActNorm, BatchNorm, PReLU
 from pyro_vmonf.transforms.inverse import Inverse
-from pyro_vmonf.transforms.networks import MADE, Dense, Linear
-from pyro_vmonf.transforms.permutation import Permutation, Reversal
-from pyro_vmonf.transforms.recipes import coupling, masked_autoregressive
+from pyro_vmonf.transforms.networks import MADE, ConditionerMLP, Linear
+from pyro_vmonf.transforms.permutation import Permutation, Reverse
 from pyro_vmonf.transforms.stacking import Stacked, clear_caches, select
 
 __all__ = [
     "MADE",
     "ActNorm",
     "BatchNorm",
-    "Dense",
+    "ConditionerMLP",
     "Inverse",
     "Linear",
     "PLUAffine",
     "PReLU",
     "Permutation",
-    "Reversal",
+    "Reverse",
     "Stacked",
+    "affine_autoregressive",
+    "affine_coupling",
     "clear_caches",
-    "coupling",
-    "masked_autoregressive",
     "select",
 ]

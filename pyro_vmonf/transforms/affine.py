@@ -5,7 +5,7 @@ from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyro_vmonf._checks import check_count, check_permutation, check_positive
+from pyro_vmonf._validation import check_count, check_permutation, check_positive
 from pyro_vmonf.transforms.stacking import Stacked, bounded, unbounded
 
 __all__ = ["PLUAffine"]
@@ -22,7 +22,7 @@ class PLUAffine(TransformModule, Stacked):
         components: K, or None for one matrix.
         order: the permutation P as a ``LongTensor`` ``(D,)``, P's row d being the unit vector ``order[d]``;
             the identity if not given.
-        limit: bound of |s|.
+        max_log_scale: bound of |s|.
 
     Raises:
         ValueError: if ``order`` is not a permutation, or a number is out of range.
@@ -34,12 +34,12 @@ class PLUAffine(TransformModule, Stacked):
     permutation: Tensor
 
     def __init__(
-        self, features: int, *, components: int | None = None, order: Tensor | None = None, limit: float = 10.0
+        self, features: int, *, components: int | None = None, order: Tensor | None = None, max_log_scale: float = 10.0
     ) -> None:
         TransformModule.__init__(self)
         Stacked.__init__(self, components)
         check_count("features", features)
-        self.limit = check_positive("limit", limit)
+        self.max_log_scale = check_positive("max_log_scale", max_log_scale)
         self.lower = nn.Parameter(torch.empty(self.stack(features, features)))
         self.upper = nn.Parameter(torch.empty(self.stack(features, features)))
         self.raw_log_scale = nn.Parameter(torch.empty(self.stack(features)))
@@ -57,8 +57,8 @@ class PLUAffine(TransformModule, Stacked):
 
     @property
     def log_scale(self) -> Tensor:
-        """s, with |s| < limit."""
-        return bounded(self.raw_log_scale, self.limit)
+        """s, with |s| < max_log_scale."""
+        return bounded(self.raw_log_scale, self.max_log_scale)
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """P L, and U + diag(e^s)."""
@@ -89,7 +89,7 @@ class PLUAffine(TransformModule, Stacked):
         self.shift.copy_(mean)
         self.upper.zero_()
         self.lower.copy_(cholesky / scale.unsqueeze(-2))
-        self.raw_log_scale.copy_(unbounded(scale.log(), self.limit))
+        self.raw_log_scale.copy_(unbounded(scale.log(), self.max_log_scale))
 
     def _call(self, x: Tensor) -> Tensor:
         left, upper = self.factors()

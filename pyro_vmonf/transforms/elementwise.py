@@ -5,7 +5,7 @@ from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyro_vmonf._checks import check_count, check_positive
+from pyro_vmonf._validation import check_count, check_positive
 from pyro_vmonf.transforms.stacking import Stacked, bounded, unbounded
 
 __all__ = ["ActNorm", "BatchNorm", "PReLU", "weighted_moments"]
@@ -36,12 +36,12 @@ class PReLU(Elementwise):
     Args:
         features: D.
         components: K, or None for one set of slopes.
-        limit: bound of |log α|.
+        max_log_slope: bound of |log α|.
     """
 
-    def __init__(self, features: int, *, components: int | None = None, limit: float = 5.0) -> None:
+    def __init__(self, features: int, *, components: int | None = None, max_log_slope: float = 5.0) -> None:
         super().__init__(features, components=components)
-        self.limit = check_positive("limit", limit)
+        self.max_log_slope = check_positive("max_log_slope", max_log_slope)
         self.raw_log_slope = nn.Parameter(self.per_feature())
         self.reset_parameters()
 
@@ -51,7 +51,7 @@ class PReLU(Elementwise):
 
     def log_slope(self, x: Tensor) -> Tensor:
         """The log-derivative at x: log α on the negative side, 0 on the other."""
-        return torch.where(x < 0, bounded(self.raw_log_slope, self.limit).unsqueeze(-2), x.new_zeros(()))
+        return torch.where(x < 0, bounded(self.raw_log_slope, self.max_log_slope).unsqueeze(-2), x.new_zeros(()))
 
     def _call(self, x: Tensor) -> Tensor:
         return x * self.log_slope(x).exp()
@@ -72,12 +72,12 @@ class ActNorm(Elementwise):
     Args:
         features: D.
         components: K, or None for one set of parameters.
-        limit: bound of |s|.
+        max_log_scale: bound of |s|.
     """
 
-    def __init__(self, features: int, *, components: int | None = None, limit: float = 10.0) -> None:
+    def __init__(self, features: int, *, components: int | None = None, max_log_scale: float = 10.0) -> None:
         super().__init__(features, components=components)
-        self.limit = check_positive("limit", limit)
+        self.max_log_scale = check_positive("max_log_scale", max_log_scale)
         self.shift = nn.Parameter(self.per_feature())
         self.raw_log_scale = nn.Parameter(self.per_feature())
 
@@ -88,15 +88,15 @@ class ActNorm(Elementwise):
 
     @property
     def log_scale(self) -> Tensor:
-        """s, with |s| < limit."""
-        return bounded(self.raw_log_scale, self.limit).unsqueeze(-2)
+        """s, with |s| < max_log_scale."""
+        return bounded(self.raw_log_scale, self.max_log_scale).unsqueeze(-2)
 
     @torch.no_grad()
     def initialize(self, y: Tensor, weights: Tensor) -> None:
         """Sets s and b to the log standard deviation and the mean of y ``(…, N, D)`` under ``weights`` ``(…, N)``."""
         mean, variance = weighted_moments(y, weights, self.components)
         self.shift.copy_(mean)
-        self.raw_log_scale.copy_(unbounded(variance.clamp(min=1e-12).log() / 2, self.limit))
+        self.raw_log_scale.copy_(unbounded(variance.clamp(min=1e-12).log() / 2, self.max_log_scale))
 
     def _call(self, x: Tensor) -> Tensor:
         return x * self.log_scale.exp() + self.shift.unsqueeze(-2)
@@ -136,7 +136,7 @@ class BatchNorm(Elementwise):
         components: K, or None for one set of parameters.
         momentum: weight of the new batch in the running averages.
         epsilon: ε.
-        limit: bound of |γ|.
+        max_log_scale: bound of |γ|.
 
     Raises:
         ValueError: in training mode, for a batch of fewer than 2 points.
@@ -152,12 +152,12 @@ class BatchNorm(Elementwise):
         components: int | None = None,
         momentum: float = 0.1,
         epsilon: float = 1e-5,
-        limit: float = 5.0,
+        max_log_scale: float = 5.0,
     ) -> None:
         super().__init__(features, components=components)
         self.momentum = momentum
         self.epsilon = epsilon
-        self.limit = check_positive("limit", limit)
+        self.max_log_scale = check_positive("max_log_scale", max_log_scale)
         self.shift = nn.Parameter(self.per_feature())
         self.raw_log_scale = nn.Parameter(self.per_feature())
         self.register_buffer("running_mean", self.per_feature())
@@ -178,14 +178,14 @@ class BatchNorm(Elementwise):
 
     def _call(self, x: Tensor) -> Tensor:
         mean, variance = self.moments()
-        gamma = bounded(self.raw_log_scale, self.limit).unsqueeze(-2)
+        gamma = bounded(self.raw_log_scale, self.max_log_scale).unsqueeze(-2)
         return (x - self.shift.unsqueeze(-2)) * (-gamma).exp() * (variance + self.epsilon).sqrt() + mean
 
     def _inverse(self, y: Tensor) -> Tensor:
         if self.training:
             self._observe(y)
         mean, variance = self.moments()
-        gamma = bounded(self.raw_log_scale, self.limit).unsqueeze(-2)
+        gamma = bounded(self.raw_log_scale, self.max_log_scale).unsqueeze(-2)
         return (y - mean) * (variance + self.epsilon).rsqrt() * gamma.exp() + self.shift.unsqueeze(-2)
 
     def _observe(self, y: Tensor) -> None:
@@ -199,5 +199,5 @@ class BatchNorm(Elementwise):
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         _, variance = self.moments()
-        gamma = bounded(self.raw_log_scale, self.limit).unsqueeze(-2)
+        gamma = bounded(self.raw_log_scale, self.max_log_scale).unsqueeze(-2)
         return ((variance + self.epsilon).log() / 2 - gamma).sum(-1).expand(x.shape[:-1])

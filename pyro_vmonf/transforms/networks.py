@@ -8,12 +8,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from pyro_vmonf._checks import check_positive, check_widths
+from pyro_vmonf._validation import check_positive, check_widths
 from pyro_vmonf.transforms.stacking import Stacked, bounded
 
-__all__ = ["LIMIT", "MADE", "Dense", "Linear"]
+__all__ = ["MADE", "MAX_LOG_SCALE", "ConditionerMLP", "Linear"]
 
-LIMIT = 1.0  # of |log-scale|: ten couplings can still stretch by e^10
+MAX_LOG_SCALE = 1.0  # of |log-scale|: ten couplings can still stretch by e^10
 
 
 class Linear(Stacked):
@@ -52,19 +52,19 @@ def batched_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def start_small(*layers: nn.Module) -> None:
+def scale_initial_weights(*layers: nn.Module) -> None:
     """Scales initial weights down; at their full size eight random couplings throw some points to 1e10 and beyond."""
     for layer in layers:
         for parameter in layer.parameters():
             parameter.mul_(0.1)
 
 
-class Dense(nn.Module):
+class ConditionerMLP(nn.Module):
     """A multilayer perceptron that gives a mean and a log-scale, for Pyro's ``AffineCoupling``.
 
     The last layer starts small, so that the transform starts near the identity. The log-scale is bounded by
-    ``limit · tanh(· / limit)``: where there are few data, the unbounded scales of several transforms multiply to
-    densities of exp(−1e9) for points a little away, from which a mixture does not recover.
+    ``max_log_scale · tanh(· / max_log_scale)``: where there are few data, the unbounded scales of several transforms
+    multiply to densities of exp(−1e9) for points a little away, from which a mixture does not recover.
 
     Shapes: x ``(N, in)`` or ``(K, N, in)`` → (mean, log-scale), each ``(…, N, out)``.
 
@@ -73,7 +73,7 @@ class Dense(nn.Module):
         hidden_features: widths of the hidden layers, each followed by a ReLU.
         out_features: length of the mean.
         components: K, or None for one set of weights.
-        limit: bound of the log-scale's absolute value.
+        max_log_scale: bound of the log-scale's absolute value.
     """
 
     def __init__(
@@ -83,25 +83,25 @@ class Dense(nn.Module):
         out_features: int,
         *,
         components: int | None = None,
-        limit: float = LIMIT,
+        max_log_scale: float = MAX_LOG_SCALE,
     ) -> None:
         super().__init__()
-        self.limit = check_positive("limit", limit)
+        self.max_log_scale = check_positive("max_log_scale", max_log_scale)
         widths = [in_features, *check_widths("hidden_features", hidden_features), 2 * out_features]
         self.layers = nn.ModuleList(Linear(i, o, components=components) for i, o in pairwise(widths))
-        start_small(self.layers[-1])
+        scale_initial_weights(self.layers[-1])
 
     def reset_parameters(self) -> None:
         """Draws the weights anew."""
         for layer in self.layers:
             cast(Linear, layer).reset_parameters()
-        start_small(self.layers[-1])
+        scale_initial_weights(self.layers[-1])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         for layer in self.layers[:-1]:
             x = torch.relu(layer(x))
         mean, log_scale = self.layers[-1](x).chunk(2, dim=-1)
-        return mean, bounded(log_scale, self.limit)
+        return mean, bounded(log_scale, self.max_log_scale)
 
 
 class MaskedLinear(Linear):
@@ -116,15 +116,15 @@ class MaskedLinear(Linear):
         super().__init__(len(in_degrees), len(out_degrees), components=components)
         mask = (in_degrees <= out_degrees.unsqueeze(-1)).to(self.weight.dtype)
         self.register_buffer("mask", mask if components is None else mask.unsqueeze(0))
-        self.hide()
+        self.apply_mask()
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
         if hasattr(self, "mask"):
-            self.hide()
+            self.apply_mask()
 
     @torch.no_grad()
-    def hide(self) -> None:
+    def apply_mask(self) -> None:
         """Sets masked weights to zero."""
         # Masked weights have no gradient but weight decay, under which Adam would let them dwindle to denormal numbers,
         # and arithmetic on those is ten times slower. From zero they stay zero.
@@ -147,14 +147,19 @@ class MADE(nn.Module):
         features: D.
         hidden_features: widths of the hidden layers, each followed by a ReLU.
         components: K, or None for one set of weights.
-        limit: bound of the log-scale's absolute value, as in :class:`Dense`.
+        max_log_scale: bound of the log-scale's absolute value, as in :class:`ConditionerMLP`.
     """
 
     def __init__(
-        self, features: int, hidden_features: Sequence[int], *, components: int | None = None, limit: float = LIMIT
+        self,
+        features: int,
+        hidden_features: Sequence[int],
+        *,
+        components: int | None = None,
+        max_log_scale: float = MAX_LOG_SCALE,
     ) -> None:
         super().__init__()
-        self.limit = check_positive("limit", limit)
+        self.max_log_scale = check_positive("max_log_scale", max_log_scale)
         inputs = torch.arange(features)
         widths = check_widths("hidden_features", hidden_features)
         degrees = [inputs, *((torch.arange(w) * max(features - 1, 1)).div(w, rounding_mode="floor") for w in widths)]
@@ -162,15 +167,15 @@ class MADE(nn.Module):
         # Output d sees the hidden units of a degree below d.
         self.mean = MaskedLinear(degrees[-1], inputs - 1, components=components)
         self.log_scale = MaskedLinear(degrees[-1], inputs - 1, components=components)
-        start_small(self.mean, self.log_scale)
+        scale_initial_weights(self.mean, self.log_scale)
 
     def reset_parameters(self) -> None:
         """Draws the weights anew."""
         for layer in [*self.hidden, self.mean, self.log_scale]:
             cast(MaskedLinear, layer).reset_parameters()
-        start_small(self.mean, self.log_scale)
+        scale_initial_weights(self.mean, self.log_scale)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         for layer in self.hidden:
             x = torch.relu(layer(x))
-        return self.mean(x), bounded(self.log_scale(x), self.limit)
+        return self.mean(x), bounded(self.log_scale(x), self.max_log_scale)

@@ -4,9 +4,9 @@ from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyro_vmonf._checks import check_permutation
+from pyro_vmonf._validation import check_permutation
 
-__all__ = ["Permutation", "Reversal"]
+__all__ = ["Permutation", "Reverse"]
 
 
 class Permutation(TransformModule):
@@ -42,7 +42,7 @@ class Permutation(TransformModule):
         return x.new_zeros(x.shape[:-1])
 
 
-class Reversal(TransformModule):
+class Reverse(TransformModule):
     """``y_d = x_{D+1−d}``, so that the next coupling changes the features the last one kept; log|det J| = 0.
 
     A flip is some times as fast as a permutation by index, backward above all.

@@ -7,15 +7,15 @@ import torch
 from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor, nn
 
-from pyro_vmonf._checks import check_count
+from pyro_vmonf._validation import check_count
 
-__all__ = ["FollowsData", "Stacked", "bounded", "clear_caches", "select", "stacked_size", "unbounded"]
+__all__ = ["DataDependentInit", "Stacked", "bounded", "clear_caches", "select", "stacked_size", "unbounded"]
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
 @runtime_checkable
-class FollowsData(Protocol):
+class DataDependentInit(Protocol):
     """A transform that can be started from data, as ActNorm and PLUAffine can."""
 
     def initialize(self, y: Tensor, weights: Tensor) -> None:
@@ -84,11 +84,11 @@ def clear_caches(module: nn.Module) -> None:
                     setattr(part, name, (None, None) if name == "_cached_x_y" else None)
 
 
-def bounded(raw: Tensor, limit: float) -> Tensor:
-    """``limit · tanh(raw / limit)``: about ``raw`` near zero, and never beyond ``±limit``."""
-    return limit * torch.tanh(raw / limit)
+def bounded(raw: Tensor, bound: float) -> Tensor:
+    """``bound · tanh(raw / bound)``: about ``raw`` near zero, and never beyond ``±bound``."""
+    return bound * torch.tanh(raw / bound)
 
 
-def unbounded(value: Tensor, limit: float) -> Tensor:
-    """The inverse of :func:`bounded`, with ``value`` clipped to 99.9 % of the limit."""
-    return limit * torch.atanh((value / limit).clamp(-0.999, 0.999))
+def unbounded(value: Tensor, bound: float) -> Tensor:
+    """The inverse of :func:`bounded`, with ``value`` clipped to 99.9 % of the bound."""
+    return bound * torch.atanh((value / bound).clamp(-0.999, 0.999))

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["writable_folder", "write_json", "write_whole"]
+__all__ = ["atomic_write", "writable_folder", "write_json"]
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+def atomic_write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Calls ``write`` on a temporary file beside ``path`` and renames it to ``path`` once it is on disk."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -27,7 +27,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes ``value`` as indented JSON, whole or not at all."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()))
+    atomic_write(path, lambda file: file.write(text.encode()))
 
 
 def writable_folder(name: str, path: str | Path) -> Path:

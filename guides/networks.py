@@ -1,13 +1,27 @@
-"""A small convolutional network for the encoder of images."""
+"""Networks for the encoder: a multilayer perceptron, and a small convolutional network for images."""
 
 from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import nn
 
-from pyro_vmonf._checks import check_count, check_widths
+from pyro_vmonf._validation import check_count, check_widths
 
-__all__ = ["convnet"]
+__all__ = ["convnet", "mlp"]
+
+
+def mlp(in_features: int, out_features: int, hidden_features: Sequence[int] = (16,)) -> nn.Sequential:
+    """A multilayer perceptron with ReLUs between its layers: ``(N, in)`` → ``(N, out)``.
+
+    Raises:
+        ValueError: if a width is below 1.
+    """
+    ends = check_count("in_features", in_features), check_count("out_features", out_features)
+    widths = [ends[0], *check_widths("hidden_features", hidden_features), ends[1]]
+    layers: list[nn.Module] = []
+    for i, o in pairwise(widths):
+        layers += [nn.Linear(i, o), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
 
 
 def convnet(height: int, width: int, out_features: int, *, channels: Sequence[int] = (16, 32, 64)) -> nn.Sequential:

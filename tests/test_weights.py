@@ -14,23 +14,30 @@ from pyro.nn import PyroModule
 from pyro.nn.module import to_pyro_module_
 from torch.distributions import constraints
 
-from pyro_vmonf import checks
 from pyro_vmonf.components import FlowList, RealNVP
 from pyro_vmonf.data import pinwheel
-from pyro_vmonf.guides import DirichletPosterior, PointWeights, SoftmaxEncoder, StickPosterior, WeightsPosterior, mlp
-from pyro_vmonf.inference import fit, read
-from pyro_vmonf.models import DirichletWeights, FlowMixture, SparseWeights, StickBreakingWeights, WeightsPrior
-from pyro_vmonf.models.priors import StickBreaking
+from pyro_vmonf.evaluation import evaluate, posterior_predictive
+from pyro_vmonf.guides import (
+    DirichletPosterior,
+    MAPWeights,
+    SoftmaxEncoder,
+    StickBreakingPosterior,
+    WeightsPosterior,
+    mlp,
+)
+from pyro_vmonf.inference import fit
+from pyro_vmonf.models import DirichletWeights, FlowMixture, SparseDirichletWeights, StickBreakingWeights, WeightsPrior
+from pyro_vmonf.simplex import StickBreaking
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadComponentWarning")
 
 K = 3
 PRIORS = {
     "dirichlet": lambda: DirichletWeights([2.0, 1.0, 3.0]),
-    "sparse": lambda: SparseWeights(K),
+    "sparse": lambda: SparseDirichletWeights(K),
     "sticks": lambda: StickBreakingWeights(K, 2.0),
 }
-POSTERIORS = {"point": PointWeights, "dirichlet": DirichletPosterior, "sticks": StickPosterior}
+POSTERIORS = {"point": MAPWeights, "dirichlet": DirichletPosterior, "sticks": StickBreakingPosterior}
 
 
 class Known(torch.nn.Module):
@@ -59,7 +66,7 @@ def apart(counts):
         (DirichletWeights([2.0, 1.0, 3.0]), DirichletPosterior, lambda n: Dirichlet(torch.tensor([2.0, 1.0, 3.0]) + n)),
         (
             StickBreakingWeights(K, 2.0),
-            StickPosterior,
+            StickBreakingPosterior,
             lambda n: TransformedDistribution(
                 Beta(1 + n[:-1], 2.0 + n.flip(0).cumsum(0).flip(0)[1:]).to_event(1), [StickBreaking()]
             ),
@@ -100,7 +107,7 @@ def test_fit_finds_the_conjugate_posterior_of_a_strong_prior_too(strength, init,
 @pytest.mark.parametrize("name", PRIORS)
 def test_a_posterior_begins_as_the_conjugate_one(name):
     prior, counts = PRIORS[name](), torch.tensor([33.0, 18.0, 9.0])
-    posterior = (StickPosterior if name == "sticks" else DirichletPosterior)(K)
+    posterior = (StickBreakingPosterior if name == "sticks" else DirichletPosterior)(K)
     posterior.initialize(counts, prior)
     points = Dirichlet(torch.ones(K)).sample((20,))
     ratio = posterior.distribution().log_prob(points) - prior.distribution().log_prob(points)
@@ -110,7 +117,7 @@ def test_a_posterior_begins_as_the_conjugate_one(name):
 
 def test_sticks_begin_as_a_dirichlet_posterior_where_the_prior_is_one():
     counts, prior = torch.tensor([33.0, 18.0, 9.0]), DirichletWeights([2.0, 1.0, 3.0])
-    posterior = StickPosterior(K)
+    posterior = StickBreakingPosterior(K)
     posterior.initialize(counts, prior)
     points = Dirichlet(torch.ones(K)).sample((20,))
     exact = Dirichlet(prior.concentration + counts).log_prob(points)
@@ -142,7 +149,7 @@ def test_the_mode_is_found():
     counts = [33, 18, 9]
     x, components = apart(counts)
     model = FlowMixture(components, DirichletWeights([2.0, 1.0, 3.0]))
-    guide = SoftmaxEncoder(Known(), K, weights=PointWeights(K))
+    guide = SoftmaxEncoder(Known(), K, weights=MAPWeights(K))
     svi = SVI(model, guide, pyro.optim.Adam({"lr": 0.02}), TraceEnum_ELBO(max_plate_nesting=1))
     pyro.clear_param_store()
     for _ in range(400):
@@ -189,7 +196,7 @@ def test_the_loss_is_the_sum_over_z_and_the_divergence_of_the_weights(prior, pos
         loss = TraceEnum_ELBO(max_plate_nesting=1).differentiable_loss(model, guide, x, labels, 60)
         torch.manual_seed(7)
         drawn = guide.weights.distribution().rsample()
-        log_q = guide.labels.restrict(guide.logits(x), labels)
+        log_q = guide.labels.posterior(guide.log_probs(x), labels)
         terms = log_q.exp() * (model.log_joint(x, drawn.log()).T - log_q.clamp(min=-1e9))
         divergence = guide.weights.distribution().log_prob(drawn) - model.weights.distribution().log_prob(drawn)
         torch.testing.assert_close(-loss, 3 * terms.sum() - divergence, atol=1e-8, rtol=1e-8)
@@ -203,10 +210,10 @@ def test_fit_trains_and_reads_with_the_posteriors_mean(posterior):
     fit(model, guide, x, init="gmm", epochs=3, init_epochs=3, batch_size=64, progress=False)
     torch.testing.assert_close(guide.weights.mean(), torch.full((3,), 1 / 3), atol=0.1, rtol=0)
     mean = guide.log_weights()
-    torch.testing.assert_close(read(model, guide, x).evidence, model.evidence(x, mean).detach())
+    torch.testing.assert_close(evaluate(model, guide, x).evidence, model.evidence(x, mean).detach())
 
 
-@pytest.mark.parametrize(("prior", "alive"), [(SparseWeights(6), 3), (DirichletWeights(50.0, 6), 6)])
+@pytest.mark.parametrize(("prior", "alive"), [(SparseDirichletWeights(6), 3), (DirichletWeights(50.0, 6), 6)])
 def test_surplus_components_lose_their_weight_under_a_sparse_prior(prior, alive):
     """From equal weights: three components where there are points, and three where there are none."""
     x, _ = apart([33, 18, 9])
@@ -219,7 +226,7 @@ def test_surplus_components_lose_their_weight_under_a_sparse_prior(prior, alive)
         torch.testing.assert_close(shares[:3], torch.tensor([33.0, 18.0, 9.0]) / 60, atol=0.03, rtol=0)
 
 
-@pytest.mark.parametrize(("prior", "alive"), [(SparseWeights(6), 3), (DirichletWeights(50.0, 6), 6)])
+@pytest.mark.parametrize(("prior", "alive"), [(SparseDirichletWeights(6), 3), (DirichletWeights(50.0, 6), 6)])
 def test_a_sparse_prior_empties_the_lesser_of_two_copies(prior, alive):
     """Two components at each of three clusters, of which one already has most of the points."""
     x, _ = apart([33, 18, 9])
@@ -253,7 +260,7 @@ def test_a_fit_leaves_the_parameter_store_to_the_next_script():
     for prior, posterior in (("learned", None), (DirichletWeights(1.0, K), DirichletPosterior(K))):
         model, guide = FlowMixture(components, prior), SoftmaxEncoder(mlp(1, K), K, weights=posterior)
         fit(model, guide, x, init=None, epochs=1, progress=False)
-        checks.replicate(model, guide, size=5, draws=2)
+        posterior_predictive(model, guide, size=5, draws=2)
         assert not pyro.get_param_store().keys()
 
 
@@ -292,7 +299,7 @@ def test_shapes_and_conditioning():
 def test_device(device):
     x, _ = pinwheel(30, wings=3)
     model = FlowMixture(RealNVP(2, K, transforms=2), StickBreakingWeights(K))
-    guide = SoftmaxEncoder(mlp(2, K), K, weights=StickPosterior(K))
+    guide = SoftmaxEncoder(mlp(2, K), K, weights=StickBreakingPosterior(K))
     fit(model, guide, x, init="kmeans", epochs=1, init_epochs=1, device=device, progress=False)
     assert guide.log_weights().device.type == device
 
@@ -343,7 +350,7 @@ def test_parameters_by_name_are_drawn_from_and_refused_by_a_fit():
     )
     for _ in range(100):
         svi.step(x)
-    shares = torch.bincount(checks.replicate(model, guide, size=600).z.flatten(), minlength=K) / 60_000
+    shares = torch.bincount(posterior_predictive(model, guide, size=600).z.flatten(), minlength=K) / 60_000
     torch.testing.assert_close(shares, guide.weights.mean().detach().to(shares), atol=0.03, rtol=0)
     assert float(shares[0]) > 0.4
     with pytest.raises(ValueError, match=r"by pyro.param, which fit would not train|\['counts'\]"):
@@ -397,7 +404,7 @@ def test_a_concentration_that_is_no_number_is_named():
         lambda: SoftmaxEncoder(mlp(2, 3), 3, weights=DirichletPosterior),
         lambda: SoftmaxEncoder(mlp(2, 3), 3, weights=DirichletWeights(1.0, 3)),
         lambda: FlowMixture(RealNVP(2, 3), DirichletPosterior(3)),
-        lambda: FlowMixture(RealNVP(2, 3), PointWeights(3)),
+        lambda: FlowMixture(RealNVP(2, 3), MAPWeights(3)),
     ],
 )
 def test_other_things_than_priors_and_posteriors_are_named(make):
@@ -410,8 +417,8 @@ def test_other_things_than_priors_and_posteriors_are_named(make):
     [
         (DirichletWeights(1.0, K), None, {}, r"guide: expected .* it has no \['weights'\]"),
         ("learned", DirichletPosterior(K), {}, r"guide: expected .* it has \['weights'\] too"),
-        (SparseWeights(K), PointWeights(K), {}, "guide: expected a distribution of π, .* no mode"),
-        (StickBreakingWeights(K, 1.9), PointWeights(K), {}, "guide: expected a distribution of π, .* no mode"),
+        (SparseDirichletWeights(K), MAPWeights(K), {}, "guide: expected a distribution of π, .* no mode"),
+        (StickBreakingWeights(K, 1.9), MAPWeights(K), {}, "guide: expected a distribution of π, .* no mode"),
         (DirichletWeights(1.0, K), DirichletPosterior(K), {"posterior": "exact"}, "posterior: expected 'encoder'"),
     ],
 )

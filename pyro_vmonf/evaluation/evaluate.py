@@ -1,33 +1,34 @@
-"""Reading a fitted pair: exact posterior, encoder, evidence, ELBO and the gap between them."""
+"""Evaluating a fitted pair: exact posterior, encoder, evidence, ELBO and the gap between them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyro_vmonf._checks import check_count, check_events, check_finite
+from pyro_vmonf._torch import evaluation_mode
+from pyro_vmonf._validation import check_count, check_events, check_finite
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
-from pyro_vmonf.inference.options import Posterior
-from pyro_vmonf.models.labels import Labels
+from pyro_vmonf.labels import Labels
 from pyro_vmonf.models.mixture import FlowMixture
 
-__all__ = ["Reading", "check_points", "evaluating", "read"]
+__all__ = ["Evaluation", "Posterior", "evaluate", "validate_points"]
+
+Posterior = Literal["encoder", "exact"]
 
 
 @dataclass(frozen=True)
-class Reading:
+class Evaluation:
     """What model and guide say of N points; all in nats per observation.
 
     Attributes:
         log_joint: log p(x, z = k), ``(N, K)``.
-        log_encoder: log q(z = k | x), ``(N, K)``.
+        log_q: log q(z = k | x), ``(N, K)``.
         labels: the class of each component.
     """
 
     log_joint: Tensor
-    log_encoder: Tensor
+    log_q: Tensor
     labels: Labels
 
     @property
@@ -41,37 +42,37 @@ class Reading:
         return self.log_joint.softmax(-1)
 
     @property
-    def encoder(self) -> Tensor:
+    def encoder_probs(self) -> Tensor:
         """The encoder's probabilities q(z = k | x), ``(N, K)``."""
-        return self.log_encoder.exp()
+        return self.log_q.exp()
 
     @property
     def elbo(self) -> Tensor:
         """Σ_k q(k|x) [log p(x, k) − log q(k|x)], ``(N,)``."""
-        q = self.encoder
+        q = self.encoder_probs
         # A component without probability adds nothing, whatever it says of x.
-        return torch.where(q > 0, q * (self.log_joint - self.log_encoder), q.new_zeros(())).sum(-1)
+        return torch.where(q > 0, q * (self.log_joint - self.log_q), q.new_zeros(())).sum(-1)
 
     @property
     def inference_gap(self) -> Tensor:
         """log p(x) − ELBO(x) = KL(q(z|x) ‖ p(z|x)) ≥ 0, ``(N,)``."""
         return self.evidence - self.elbo
 
-    def class_probabilities(self, by: Posterior = "encoder") -> Tensor:
-        """The probabilities of the classes ``(N, C)``, by the encoder or the ``"exact"`` posterior."""
-        if by not in ("encoder", "exact"):
-            raise ValueError(f"by: expected 'encoder' or 'exact', got {by!r}")
-        log_z = self.log_encoder if by == "encoder" else self.log_joint.log_softmax(-1)
-        return self.labels.of_classes(log_z).exp()
+    def class_probs(self, posterior: Posterior = "encoder") -> Tensor:
+        """The probabilities of the classes ``(N, C)``, by the ``"encoder"`` or the ``"exact"`` posterior."""
+        if posterior not in ("encoder", "exact"):
+            raise ValueError(f"posterior: expected 'encoder' or 'exact', got {posterior!r}")
+        log_z = self.log_q if posterior == "encoder" else self.log_joint.log_softmax(-1)
+        return self.labels.class_log_probs(log_z).exp()
 
-    def predict(self, by: Posterior = "encoder") -> Tensor:
+    def predict(self, posterior: Posterior = "encoder") -> Tensor:
         """The most probable class of each point, ``(N,)``; without labels in the fit, its component."""
-        return self.class_probabilities(by).argmax(-1)
+        return self.class_probs(posterior).argmax(-1)
 
 
 @torch.no_grad()
-def read(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, *, batch_size: int = 1024) -> Reading:
-    """Reads x ``(N, *event)`` in evaluation mode, ``batch_size`` points at a time, on the model's device.
+def evaluate(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, *, batch_size: int = 1024) -> Evaluation:
+    """Evaluates x ``(N, *event)`` in evaluation mode, ``batch_size`` points at a time, on the model's device.
 
     Where the guide has a posterior of the weights, they are its mean, and the evidence is the predictive density.
 
@@ -79,31 +80,19 @@ def read(model: FlowMixture, guide: SoftmaxEncoder, x: Tensor, *, batch_size: in
         TypeError: if x is not a floating-point tensor.
         ValueError: if it has the wrong shape or values that are not finite, or ``batch_size`` is below 1.
     """
-    x = check_points("x", x, model, guide)
+    x = validate_points("x", x, model, guide)
     check_count("batch_size", batch_size)
     device = guide.temperature.device
     pairs = []
-    with evaluating(model), evaluating(guide):
+    with evaluation_mode(model), evaluation_mode(guide):
         for batch in x.split(batch_size):
             here = batch.to(device)
-            pairs.append((model.log_joint(here, guide.log_weights()).T, guide.logits(here)))
+            pairs.append((model.log_joint(here, guide.log_weights()).T, guide.log_probs(here)))
     joint, encoder = (torch.cat(tables) for tables in zip(*pairs, strict=True))
-    return Reading(joint, encoder, model.labels)
+    return Evaluation(joint, encoder, model.labels)
 
 
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards each part is in the mode it was in."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
-
-
-def check_points(name: str, x: Tensor, model: FlowMixture, guide: SoftmaxEncoder | None = None) -> Tensor:
+def validate_points(name: str, x: Tensor, model: FlowMixture, guide: SoftmaxEncoder | None = None) -> Tensor:
     """x ``(N, *event)``, N ≥ 1, finite, in the model's floating-point type."""
     shape = model.components.event_shape
     x = check_events(name, x, shape)

@@ -7,9 +7,9 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
-from pyro_vmonf._checks import as_numbers, check_count, check_labels
+from pyro_vmonf._validation import as_numbers, check_count, check_labels
 
-__all__ = ["Labels", "as_labels", "known"]
+__all__ = ["Labels", "as_labels", "is_labelled"]
 
 
 class Labels(nn.Module):
@@ -17,8 +17,8 @@ class Labels(nn.Module):
 
         p(y = c | z) = 1 − ε  where c is the class of z,  ε / (C − 1)  elsewhere
 
-    Labels y are integers ``(N,)``, −1 where there is none, or beliefs ``(N, C)``, rows of probabilities of the classes,
-    all −1 where there is none. A belief says what the *class* is, so noise plays no part in it.
+    Labels y are integers ``(N,)``, −1 where there is none, or soft labels ``(N, C)``, rows of probabilities of the
+    classes, all −1 where there is none. A soft label says what the *class* is, so noise does not enter it.
 
     Args:
         classes: the class of each component, K integers from 0, so that a class may have several components.
@@ -47,7 +47,7 @@ class Labels(nn.Module):
         self.register_buffer("classes", torch.tensor(owners))
         self.register_buffer("noise", torch.tensor(float(noise)))
 
-    def one_each(self) -> "Labels":
+    def one_component_per_class(self) -> "Labels":
         """Labels as noisy, of as many components as there are classes."""
         return Labels(range(self.n_classes), float(self.noise)).to(self.classes.device)
 
@@ -57,71 +57,71 @@ class Labels(nn.Module):
         return (own * (1 - self.noise) + (1 - own) * self.noise / max(self.n_classes - 1, 1)).log()
 
     def check(self, y: object, size: int) -> Tensor:
-        """y as integers ``(N,)`` or beliefs ``(N, C)``; raises ``TypeError`` or ``ValueError`` naming what is wrong."""
+        """y as integers ``(N,)`` or soft labels ``(N, C)``; raises ``TypeError`` or ``ValueError`` if it is neither."""
         given = as_numbers("y", y)
         if given.dim() != 2:
             return check_labels("y", given, size, self.n_classes)
         if not given.is_floating_point():
             raise TypeError(
-                f"y: expected integers ({size},), or beliefs as floating-point numbers ({size}, {self.n_classes}), got "
-                f"{given.dtype} {tuple(given.shape)}"
+                f"y: expected integers ({size},), or soft labels as floating-point numbers ({size}, {self.n_classes}), "
+                f"got {given.dtype} {tuple(given.shape)}"
             )
         if given.shape != (size, self.n_classes):
-            raise ValueError(f"y: expected beliefs of shape ({size}, {self.n_classes}), got {tuple(given.shape)}")
+            raise ValueError(f"y: expected soft labels of shape ({size}, {self.n_classes}), got {tuple(given.shape)}")
         sums = (given >= 0).all(-1) & ((given.sum(-1) - 1).abs() < 1e-4)
         if bad := int((~(sums | (given == -1).all(-1))).sum()):
             raise ValueError(
-                "y: expected beliefs ≥ 0 that sum to 1 in each row, or −1 throughout where there is none, got "
+                "y: expected soft labels ≥ 0 that sum to 1 in each row, or −1 throughout where there is none, got "
                 f"{bad} other rows"
             )
         return given
 
-    def checked(self, y: object, size: int) -> Tensor:
+    def validated(self, y: object, size: int) -> Tensor:
         """y as a tensor; where Pyro's validation is on, checked."""
         on = torch.distributions.Distribution._validate_args
         return self.check(y, size) if on else torch.as_tensor(y)
 
-    def restrict(self, logits: Tensor, y: Tensor | None) -> Tensor:
+    def posterior(self, log_probs: Tensor, y: Tensor | None) -> Tensor:
         """log q(z | x, y) from log q(z | x) ``(N, K)``.
 
-        Σ_c b(c) q(z | x, c), in which b is the belief, or for an integer label p(c | x, y) ∝ q(c | x) p(y | c). Without
-        noise and with one component a class, that is a point mass on the label.
+        Σ_c b(c) q(z | x, c), in which b is the soft label, or for an integer label p(c | x, y) ∝ q(c | x) p(y | c).
+        Without noise and with one component a class, that is a point mass on the label.
         """
         if y is None:
-            return logits
+            return log_probs
         if y.dim() == 1:
-            said = self.likelihood(y).to(logits)
-            new = (logits + said).log_softmax(-1)
+            log_factor = self.log_likelihood(y).to(log_probs)
+            new = (log_probs + log_factor).log_softmax(-1)
         else:
-            said = y.clamp(min=0).to(logits).log()[:, self.classes]
-            new = logits - self.of_classes(logits)[:, self.classes] + said
+            log_factor = y.clamp(min=0).to(log_probs).log()[:, self.classes]
+            new = log_probs - self.class_log_probs(log_probs)[:, self.classes] + log_factor
         # What is excluded must not have a gradient: Pyro's would be NaN.
-        new = new.masked_fill(said == -math.inf, -math.inf)
-        return torch.where(known(y).unsqueeze(-1), new, logits)
+        new = new.masked_fill(log_factor == -math.inf, -math.inf)
+        return torch.where(is_labelled(y).unsqueeze(-1), new, log_probs)
 
-    def likelihood(self, y: Tensor) -> Tensor:
-        """log p(y | z) ``(N, K)``; 0 without label, and for beliefs."""
+    def log_likelihood(self, y: Tensor) -> Tensor:
+        """log p(y | z) ``(N, K)``; 0 without label, and for soft labels."""
         if y.dim() == 2:
             return self.noise.new_zeros(len(y), len(self.classes))
-        return self().T[y.clamp(min=0)].masked_fill(~known(y).unsqueeze(-1), 0.0)
+        return self().T[y.clamp(min=0)].masked_fill(~is_labelled(y).unsqueeze(-1), 0.0)
 
-    def of_classes(self, logits: Tensor) -> Tensor:
+    def class_log_probs(self, log_probs: Tensor) -> Tensor:
         """log q(c | x) ``(N, C)`` from log q(z | x) ``(N, K)``."""
-        own = nn.functional.one_hot(self.classes, self.n_classes).to(logits).log()
-        return (logits.unsqueeze(-1) + own).logsumexp(-2)
+        own = nn.functional.one_hot(self.classes, self.n_classes).to(log_probs).log()
+        return (log_probs.unsqueeze(-1) + own).logsumexp(-2)
 
-    def log_prob(self, logits: Tensor, y: Tensor) -> Tensor:
-        """log q(y | x) = log Σ_z q(z | x) p(y | z) ``(N,)`` of labelled points; Σ_c b(c) log q(c | x) for beliefs."""
+    def log_prob(self, log_probs: Tensor, y: Tensor) -> Tensor:
+        """log q(y | x) = log Σ_z q(z | x) p(y | z) of labelled points; for soft labels Σ_c b(c) log q(c | x)."""
         if y.dim() == 1:
-            return (logits + self.likelihood(y).to(logits)).logsumexp(-1)
-        each = self.of_classes(logits)
-        return torch.where(y > 0, y.to(logits) * each, torch.zeros_like(each)).sum(-1)
+            return (log_probs + self.log_likelihood(y).to(log_probs)).logsumexp(-1)
+        each = self.class_log_probs(log_probs)
+        return torch.where(y > 0, y.to(log_probs) * each, torch.zeros_like(each)).sum(-1)
 
     def extra_repr(self) -> str:
         return f"classes={self.classes.tolist()}, noise={float(self.noise):.6g}"
 
 
-def known(y: Tensor) -> Tensor:
+def is_labelled(y: Tensor) -> Tensor:
     """Which points have a label: y ``(N,)`` or ``(N, C)`` → ``(N,)``."""
     return y >= 0 if y.dim() == 1 else (y >= 0).any(-1)
 

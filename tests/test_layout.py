@@ -1,4 +1,4 @@
-"""The house: imports run one way, packages match the folders, links hold, the wheel is whole."""
+"""The layout: imports run one way, packages match the folders, links hold, the wheel is whole."""
 
 import ast
 import importlib
@@ -14,23 +14,24 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
-# Each room may import those before it.
-ROOMS = ["_checks", "_files", "data", "metrics", "plots", "transforms", "components", "models", "guides", "inference"]
-ROOMS += ["checks", "testing", "reproduce", "cli"]
-ALONE = {"data", "metrics", "plots"}  # these know arrays and tensors, no model
+# Each folder or file may import those before it.
+GROUND = ["_validation", "_io", "_torch"]
+FOLDERS = [*GROUND, "labels", "simplex", "data", "plots", "transforms", "components", "models", "guides", "evaluation"]
+FOLDERS += ["inference", "testing", "reproduce", "cli"]
+ALONE = {"data", "plots"}  # these know arrays and tensors, no model
 
 
 def modules():
-    """(room, path) of every module, through the real folders."""
+    """(folder, path) of every module, through the real folders."""
     for path in sorted([*ROOT.glob("pyro_vmonf/**/*.py"), *ROOT.glob("models/*.py"), *ROOT.glob("guides/*.py")]):
         relative = path.relative_to(ROOT)
         if relative.parts[:2] in {("pyro_vmonf", "models"), ("pyro_vmonf", "guides")}:
             continue
-        room = relative.parts[1] if relative.parts[0] == "pyro_vmonf" else relative.parts[0]
-        yield room.removesuffix(".py"), path
+        folder = relative.parts[1] if relative.parts[0] == "pyro_vmonf" else relative.parts[0]
+        yield folder.removesuffix(".py"), path
 
 
-def imported_rooms(path):
+def imported_folders(path):
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.ImportFrom):
@@ -45,14 +46,14 @@ def imported_rooms(path):
 
 def test_imports_run_one_way():
     seen = set()
-    for room, path in modules():
-        if room == "__init__":
+    for folder, path in modules():
+        if folder == "__init__":
             continue
-        seen.add(room)
-        for other in imported_rooms(path):
-            allowed = {"_checks", "_files", room} if room in ALONE else set(ROOMS[: ROOMS.index(room) + 1])
+        seen.add(folder)
+        for other in imported_folders(path):
+            allowed = {*GROUND, folder} if folder in ALONE else set(FOLDERS[: FOLDERS.index(folder) + 1])
             assert other in allowed, f"{path.relative_to(ROOT)} imports {other}"
-    assert seen == set(ROOMS)
+    assert seen == set(FOLDERS)
 
 
 def test_packages_are_the_folders():
@@ -63,7 +64,7 @@ def test_packages_are_the_folders():
 
 
 @pytest.mark.parametrize("name", ["models", "guides"])
-def test_links_lead_to_the_rooms(name):
+def test_links_lead_to_the_folders(name):
     link = ROOT / "pyro_vmonf" / name
     assert link.is_symlink()
     assert link.resolve() == ROOT / name
@@ -71,7 +72,7 @@ def test_links_lead_to_the_rooms(name):
 
 
 @pytest.mark.parametrize("name", ["models", "guides"])
-def test_rooms_refuse_another_name(name):
+def test_folders_refuse_another_name(name):
     done = subprocess.run(
         [sys.executable, "-c", f"import {name}"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -80,8 +81,8 @@ def test_rooms_refuse_another_name(name):
 
 
 def test_public_names_are_declared_and_documented():
-    for room, path in modules():
-        if room in {"__init__", "_checks", "_files"}:
+    for folder, path in modules():
+        if folder.startswith("_"):
             continue
         tree = ast.parse(path.read_text())
         assert ast.get_docstring(tree), path

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from pyro_vmonf._checks import check_count
+from pyro_vmonf._validation import check_count
 
 __all__ = [
     "accuracy",
@@ -16,7 +16,7 @@ __all__ = [
     "calibration_error",
     "contingency",
     "matching",
-    "mutual_information",
+    "normalized_mutual_information",
 ]
 
 Table = npt.NDArray[np.float64]
@@ -33,7 +33,7 @@ def contingency(y: Any, z: Any, *, normalized: bool = False) -> Table:
     Raises:
         ValueError: if y and z are empty, differ in length, or hold other than integers from 0.
     """
-    classes, clusters = labels("y", y), labels("z", z)
+    classes, clusters = validate_classes("y", y), validate_classes("z", z)
     if classes.shape != clusters.shape:
         raise ValueError(f"z: expected {len(classes)} labels, as many as y has, got {len(clusters)}")
     table = np.zeros((classes.max() + 1, clusters.max() + 1))
@@ -53,14 +53,14 @@ def accuracy(y: Any, z: Any) -> float:
     return float(table[linear_sum_assignment(-table)].sum() / table.sum())
 
 
-def mutual_information(y: Any, z: Any) -> float:
+def normalized_mutual_information(y: Any, z: Any) -> float:
     """Normalized mutual information (scikit-learn's, arithmetic mean): 0 … 1."""
-    return float(normalized_mutual_info_score(labels("y", y), labels("z", z)))
+    return float(normalized_mutual_info_score(validate_classes("y", y), validate_classes("z", z)))
 
 
 def adjusted_rand(y: Any, z: Any) -> float:
     """Adjusted Rand index (scikit-learn's): 0 on average for random clusters, 1 for perfect ones."""
-    return float(adjusted_rand_score(labels("y", y), labels("z", z)))
+    return float(adjusted_rand_score(validate_classes("y", y), validate_classes("z", z)))
 
 
 def calibration(probabilities: Any, y: Any, bins: int = 15) -> Table:
@@ -78,7 +78,7 @@ def calibration(probabilities: Any, y: Any, bins: int = 15) -> Table:
     Raises:
         ValueError: if the shapes do not agree, rows do not sum to 1, or ``bins`` is below 1.
     """
-    table, classes = np.asarray(probabilities, dtype=np.float64), labels("y", y)
+    table, classes = np.asarray(probabilities, dtype=np.float64), validate_classes("y", y)
     check_count("bins", bins)
     if table.ndim != 2 or len(table) != len(classes) or classes.max() >= table.shape[1]:
         raise ValueError(
@@ -88,9 +88,9 @@ def calibration(probabilities: Any, y: Any, bins: int = 15) -> Table:
     if not (np.abs(table.sum(1) - 1) < 1e-3).all() or (table < -1e-6).any():
         raise ValueError("probabilities: expected numbers ≥ 0 that sum to 1 in each row")
     confidence, right = table.max(1), table.argmax(1) == classes
-    places = np.minimum((confidence * bins).astype(int), bins - 1)
-    counts = np.bincount(places, minlength=bins)
-    sums = [np.bincount(places, weights=of, minlength=bins) for of in (confidence, right)]
+    bin_index = np.minimum((confidence * bins).astype(int), bins - 1)
+    counts = np.bincount(bin_index, minlength=bins)
+    sums = [np.bincount(bin_index, weights=of, minlength=bins) for of in (confidence, right)]
     return np.stack([counts / len(classes), *(total / np.maximum(counts, 1) for total in sums)], axis=1)
 
 
@@ -103,7 +103,7 @@ def calibration_error(probabilities: Any, y: Any, bins: int = 15) -> float:
     return float((share * np.abs(right - confidence)).sum())
 
 
-def labels(name: str, values: Any) -> npt.NDArray[np.int64]:
+def validate_classes(name: str, values: Any) -> npt.NDArray[np.int64]:
     """``values`` as an integer array ``(N,)``, N ≥ 1, none negative."""
     array = np.asarray(values)
     if array.ndim != 1 or not array.size or not np.issubdtype(array.dtype, np.integer) or array.min() < 0:

@@ -1,0 +1,54 @@
+"""How good a fitted model is: evidence, agreement with classes, posterior predictive checks."""
+
+from pyro_vmonf.evaluation.evaluate import Evaluation, evaluate
+from pyro_vmonf.evaluation.metrics import (
+    accuracy,
+    adjusted_rand,
+    calibration,
+    calibration_error,
+    contingency,
+    matching,
+    normalized_mutual_information,
+)
+from pyro_vmonf.evaluation.predictive import (
+    Replications,
+    base_cdf,
+    posterior_predictive,
+    predictive_checks,
+    probability_integral_transform,
+)
+from pyro_vmonf.evaluation.statistics import (
+    ComponentShares,
+    EnergyDistance,
+    RadialProfile,
+    coordinate_summaries,
+    energy_distance,
+    nearest_distances,
+    quantiles,
+    standard_statistics,
+)
+
+__all__ = [
+    "ComponentShares",
+    "EnergyDistance",
+    "Evaluation",
+    "RadialProfile",
+    "Replications",
+    "accuracy",
+    "adjusted_rand",
+    "base_cdf",
+    "calibration",
+    "calibration_error",
+    "contingency",
+    "coordinate_summaries",
+    "energy_distance",
+    "evaluate",
+    "matching",
+    "nearest_distances",
+    "normalized_mutual_information",
+    "posterior_predictive",
+    "predictive_checks",
+    "probability_integral_transform",
+    "quantiles",
+    "standard_statistics",
+]
