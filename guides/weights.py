@@ -14,14 +14,22 @@ __all__ = ["DirichletPosterior", "MAPWeights", "StickBreakingPosterior", "Weight
 
 
 class WeightsPosterior(RandomWeights):
-    """q(π), for ``SoftmaxEncoder(…, weights=)``."""
+    """q(π), for ``SoftmaxEncoder(…, weights=)``.
+
+    Attributes:
+        is_initialized: A boolean buffer that says whether the parameters were set, by ``initial`` or by
+            :meth:`initialize`. A fit starts a posterior from equal counts only where it is False.
+    """
+
+    is_initialized: Tensor
+
+    def __init__(self, *, initialized: bool = False) -> None:
+        super().__init__()
+        self.register_buffer("is_initialized", torch.tensor(initialized))
 
     def initialize(self, counts: Tensor, prior: WeightsPrior) -> None:
         """Starts from the points that each component owns, ``counts`` ``(K,)``; here it stays as it is."""
-
-    def untouched(self) -> bool:
-        """Whether all parameters are still zero, as they were made; a fit then starts them from equal counts."""
-        return not any(bool(p.any()) for p in self.parameters())
+        self.is_initialized.fill_(True)
 
 
 class MAPWeights(WeightsPosterior):
@@ -48,6 +56,7 @@ class MAPWeights(WeightsPosterior):
     def initialize(self, counts: Tensor, prior: WeightsPrior) -> None:
         """Sets π to the mode given ``counts`` ``(K,)`` and a Dirichlet of the prior's counts, at least .1 each."""
         self.logits.copy_((counts + prior.pseudo_counts() - 1).clamp(min=0.1).log())
+        self.is_initialized.fill_(True)
 
 
 class DirichletPosterior(WeightsPosterior):
@@ -60,7 +69,7 @@ class DirichletPosterior(WeightsPosterior):
     """
 
     def __init__(self, n_components: int, initial: float | None = None) -> None:
-        super().__init__()
+        super().__init__(initialized=initial is not None)
         first = 0.0 if initial is None else math.log(check_positive("initial", initial))
         self.log_concentration = nn.Parameter(torch.full((check_count("n_components", n_components),), first))
 
@@ -79,6 +88,7 @@ class DirichletPosterior(WeightsPosterior):
     def initialize(self, counts: Tensor, prior: WeightsPrior) -> None:
         """Sets c to the prior's + ``counts`` ``(K,)``: the posterior, if so many points are known to be each's."""
         self.log_concentration.copy_((counts + prior.pseudo_counts()).log())
+        self.is_initialized.fill_(True)
 
 
 class StickBreakingPosterior(WeightsPosterior):
@@ -90,7 +100,7 @@ class StickBreakingPosterior(WeightsPosterior):
     """
 
     def __init__(self, n_components: int, initial: float | None = None) -> None:
-        super().__init__()
+        super().__init__(initialized=initial is not None)
         shapes = torch.ones(2, check_count("n_components", n_components, 2) - 1)
         if initial is not None:
             counts = torch.full((n_components,), check_positive("initial", initial))
@@ -115,3 +125,4 @@ class StickBreakingPosterior(WeightsPosterior):
         """Sets a and b to the prior's + the ``counts`` ``(K,)`` of the component, and of those after it."""
         a, b = prior.beta_parameters()
         self.log_shapes.copy_(torch.stack([a + counts[:-1], b + tail_sums(counts)]).log())
+        self.is_initialized.fill_(True)

@@ -334,6 +334,50 @@ class ByName(WeightsPrior):
         return self.distribution().mean
 
 
+class LogitPosterior(WeightsPosterior):
+    """A user's own: it sets no flag."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits, self.counts = torch.nn.Parameter(torch.tensor(logits)), []
+
+    def distribution(self):
+        return Dirichlet(self.logits.exp())
+
+    def mean(self):
+        return self.logits.softmax(-1)
+
+    def initialize(self, counts, prior):
+        self.counts.append(counts.tolist())
+
+
+@pytest.mark.parametrize("make", [DirichletPosterior, StickBreakingPosterior])
+def test_an_initial_value_counts_as_initialized(make):
+    assert not make(K).is_initialized
+    assert make(K, initial=1.0).is_initialized  # where its parameters may be zero
+    x, components = apart([3, 2, 1])
+    for posterior in (make(K, initial=1.0), make(K)):
+        before = posterior.mean().detach().clone(), [p.detach().clone() for p in posterior.parameters()]
+        kept = bool(posterior.is_initialized)
+        guide = SoftmaxEncoder(Known(), K, weights=posterior)
+        fit(FlowMixture(components, DirichletWeights(1.0, K)), guide, x, init=None, epochs=0, progress=False)
+        assert posterior.is_initialized
+        same = [torch.equal(a, b) for a, b in zip(before[1], posterior.parameters(), strict=True)]
+        assert all(same) == kept
+        loaded = make(K)
+        loaded.load_state_dict(posterior.state_dict())
+        assert loaded.is_initialized
+
+
+def test_a_posterior_of_the_users_is_started_once():
+    x, components = apart([3, 2, 1])
+    posterior = LogitPosterior([0.0, 0.0, 0.0])
+    guide = SoftmaxEncoder(Known(), K, weights=posterior)
+    for _ in range(2):
+        fit(FlowMixture(components, DirichletWeights(1.0, K)), guide, x, init=None, epochs=1, progress=False)
+    assert posterior.counts == [[2.0, 2.0, 2.0]]
+
+
 class PosteriorByName(ByName, WeightsPosterior):
     pass
 

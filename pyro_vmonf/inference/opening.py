@@ -148,9 +148,10 @@ class Opening:
         """Sets components and weights by a start's responsibilities; these, in the order of the components."""
         prior, posterior, k = run.model.weights, run.guide.weights, run.model.n_components
         if targets is None:
-            if posterior is not None and posterior.untouched():
+            if posterior is not None and not bool(posterior.is_initialized):
                 counts = torch.full((k,), len(run.x) / k, device=run.device)
                 posterior.initialize(counts, cast(WeightsPrior, prior))
+                posterior.is_initialized.fill_(True)  # a subclass of the user's may not say so itself
             return None
         some = torch.randperm(len(run.x))[:INITIAL_POINTS].to(run.x.device)
         points = run.batch(some)[0]
@@ -160,6 +161,7 @@ class Opening:
         initialize(run.model, points, ordered[some])
         if posterior is not None:
             posterior.initialize(ordered.sum(0).to(run.device), cast(WeightsPrior, prior))
+            posterior.is_initialized.fill_(True)
         elif callable(learn := getattr(prior, "initialize", None)):
             learn(ordered.mean(0).to(run.device))
         return ordered
