@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,3 +101,11 @@ def test_no_data_files_are_committed():
     if done.returncode:
         pytest.skip("not a git checkout")
     assert not [name for name in done.stdout.splitlines() if name.endswith((".gz", ".pt", "ubyte"))]
+
+
+def test_global_state_is_switched_in_one_place():
+    """Random state, parameter store and validation: everything else uses the context managers of ``_torch``."""
+    for folder, path in modules():
+        if folder != "_torch":
+            found = re.findall(r"fork_rng|\.scope\(|validation_enabled|enable_validation", path.read_text())
+            assert not found, f"{path.relative_to(ROOT)} has {found}"
