@@ -1,5 +1,5 @@
 # make demo   set up, then the pinwheel and the digits experiments, into out/
-# make test   set up, then all tests
+# make test   set up, then all tests, and the examples of all docstrings
 # make notebooks  set up, then execute the notebooks of examples/ and keep their pictures
 # make check  set up, then lint, types and the wheel, as CI does after the tests
 .PHONY: demo test notebooks check lowest clean
@@ -23,7 +23,7 @@ demo: .venv/.done
 	@echo "Look at out/pinwheel/first-mixture-pinwheel.png and out/digits/digits.png"
 
 test: .venv/.done
-	@echo "Running all tests on two processes"
+	@echo "Running all tests, and the examples of all docstrings, on two processes"
 	$(BIN)/pytest -n 2
 
 notebooks: .venv/.done
@@ -36,6 +36,7 @@ check: .venv/.done
 	$(BIN)/ruff check .
 	@echo "Types"
 	$(BIN)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 	@echo "Wheel: build it, install it elsewhere, import it from outside the repository"
 	rm -rf build/wheel && mkdir -p build/wheel
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .

@@ -9,18 +9,22 @@ Prints a Markdown table over all seeds asked for, and writes it with the scores 
 """
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import torch
 from parts.command import command, start_of
-from parts.rows import ROWS, THESIS, plane
+from parts.rows import ROWS, plane
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier
 
+from pyro_vmonf import plots
 from pyro_vmonf.evaluation import accuracy, evaluate
-from pyro_vmonf.inference import Start, fit, select_components
+from pyro_vmonf.initialization import Initializer
+from pyro_vmonf.reproduce.recipes import train_by_recipe
+from pyro_vmonf.selection import select_components
 
 COLUMNS = {
     "accuracy": ("accuracy", 3),
@@ -67,39 +71,48 @@ def by_start(choose):
 
     def score(row, data, seed, file):
         found = choose(row, data, seed, file)
-        found = Start(found) if isinstance(found, np.ndarray) else found
-        found = found.responsibilities(data.x, row.k, seed).argmax(-1)
+        found = Initializer(found) if isinstance(found, np.ndarray) else found
+        found = found.start(data.x, row.k, seed=seed).responsibilities.argmax(-1)
         neighbours = KNeighborsClassifier(5).fit(data.plain(data.x), found)
         return {"accuracy": accuracy(data.y_test, neighbours.predict(data.plain(data.x_test)))}
 
     return score
 
 
-def flows(posterior):
-    """Ours."""
+def flows(exact):
+    """Ours, by the encoder's ELBO or the exact one."""
 
     def score(row, data, seed, file):
-        settings = {"init": start_of(row.start(data), data, row.k, seed, file.parent)}
-        settings |= row.settings | {"posterior": posterior}
-        return fitted(row, row.build, settings, data, seed, file)
+        start = start_of(row.start(data), data, row.k, seed, file.parent)
+
+        def train(model, guide, checkpoint):
+            settings = {"start": start, "exact": exact, "seed": seed, "checkpoint": checkpoint}
+            return row.settings.fit(model, guide, data.x, **settings)
+
+        return fitted(row, row.build, train, data, seed, file)
 
     return score
 
 
 def thesis(row, data, seed, file):
     """The thesis's recipe."""
-    return fitted(row, row.build_thesis, THESIS | row.thesis, data, seed, file, row.prepare_thesis)
+
+    def train(model, guide, checkpoint):
+        row.prepare_thesis(model, data)
+        settings = {"recipe": row.thesis, "seed": seed, "checkpoint": checkpoint, "progress": False}
+        return train_by_recipe(model, guide, data.x, **settings)
+
+    return fitted(row, row.build_thesis, train, data, seed, file)
 
 
-def fitted(row, build, settings, data, seed, file, prepare=lambda model, data: None):
-    """Fits and reads."""
+def fitted(row, build, train, data, seed, file):
+    """Builds, trains and reads."""
     torch.manual_seed(seed)
     model, guide = build()
-    prepare(model, data)
-    checkpoint = file.with_suffix(".pt") if data.logit is not None and len(data.x) > 5000 else None
+    checkpoint = file.with_suffix(".safetensors") if data.logit is not None and len(data.x) > 5000 else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        history = fit(model, guide, data.x, seed=seed, checkpoint=checkpoint, progress=False, **settings)
+        history = train(model, guide, checkpoint)
     evaluation = evaluate(model, guide, data.x_test)
     chosen = evaluation.encoder_probs.argmax(-1)
     scores = {
@@ -108,7 +121,7 @@ def fitted(row, build, settings, data, seed, file, prepare=lambda model, data: N
         "evidence": float(evaluation.evidence.mean()),
         "gap": float(evaluation.inference_gap.mean()),
         "alive": len(chosen.unique()),
-        "start": next((r["start"] for r in history.restarts if r["chosen"]), ""),
+        "start": next((r["initializer"] for r in history.restarts if r["chosen"]), ""),
         **row.also(model),
     }
     if row.log_prob is not None:
@@ -116,7 +129,17 @@ def fitted(row, build, settings, data, seed, file, prepare=lambda model, data: N
     if row.weights is not None:
         weights = model.weights().detach().exp().sort().values
         scores["weights off by"] = float((weights - torch.tensor(row.weights).sort().values).abs().max())
+    if data.logit is not None:
+        draw_samples(model, data, file.with_suffix(".png"))
     return scores
+
+
+def draw_samples(model, data, path, count=10):
+    """Draws samples of images, one component a row."""
+    x = model.components.sample(torch.arange(model.n_components).repeat_interleave(count))
+    side = round(x.shape[1] ** 0.5)
+    images = data.logit.images(x).reshape(-1, count, side, side)
+    plots.image_rows(images, "samples, one component a row").savefig(path, dpi=110)
 
 
 def surplus(row, data, seed, file):
@@ -125,10 +148,12 @@ def surplus(row, data, seed, file):
     def build(k):
         return plane(k)()
 
+    config = replace(row.settings.config, epochs=60)
+    initializer = Initializer("gmm", warmup_epochs=row.settings.warmup_epochs)
+    settings = {"build": build, "initializer": initializer, "config": config, "seed": seed, "progress": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        settings = row.settings | {"epochs": 60}
-        found = select_components(build, data.x, most=12, seed=seed, progress=False, **settings)
+        found = select_components(data.x, range(1, 13), **settings)
     evaluation = evaluate(found.model, found.guide, data.x_test)
     return {
         "components": found.n_components,
@@ -152,12 +177,12 @@ METHODS = {
     "gmm-pca-once": gaussian_mixture("pca", 1),
     "gmm-umap": gaussian_mixture("umap"),
     "spectral": by_start(
-        lambda row, data, seed, file: Start("spectral", None if data.logit is None else [data.logit.images])
+        lambda row, data, seed, file: Initializer("spectral", None if data.logit is None else [data.logit.images])
     ),
     "start": by_start(lambda row, data, seed, file: start_of(row.start(data), data, row.k, seed, file.parent)),
     "thesis": thesis,
-    "ours": flows("encoder"),
-    "exact": flows("exact"),
+    "ours": flows(exact=False),
+    "exact": flows(exact=True),
     "surplus": surplus,
 }
 

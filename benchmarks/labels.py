@@ -20,6 +20,7 @@ from parts.curve import curve
 from parts.data import digits_data, mnist_data, moons, toy, wing
 from parts.rows import CIRCLES, MOVES, PLANE, RINGS, SMALL, digits_pair, images, plane
 from parts.rows import ROWS as CLUSTERING
+from parts.settings import Settings
 from parts.ssvae import SSVAE, train
 from sklearn.metrics import roc_auc_score
 from sklearn.semi_supervised import LabelSpreading
@@ -29,8 +30,10 @@ from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import Logit, pinwheel, two_circles
 from pyro_vmonf.evaluation import calibration_error, evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, convnet, mlp
-from pyro_vmonf.inference import Consistency, Start, fit
+from pyro_vmonf.initialization import Initializer
 from pyro_vmonf.models import FlowMixture, Labels
+from pyro_vmonf.objectives import Consistency
+from pyro_vmonf.training import TrainingConfig
 
 COLUMNS = {
     "accuracy": ("accuracy", 4),
@@ -53,15 +56,16 @@ class Row:
     data: Callable[[int], Any]
     labels: int
     build: Callable[[int], Any]  # model and encoder for so many classes
-    settings: dict[str, Any]
+    settings: Settings
     n_classes: int
     unnamed: int | None = None
-    start: tuple[Any, ...] | None = None  # method and features of the pixels, where the settings have none
+    initializer: Any = None  # what a fit with labels begins from, where that is not the start
+    start: tuple[Any, ...] | None = None  # method and features of the pixels
     vae: dict[str, Any] = field(default_factory=dict)
 
     def shorten(self, epochs):
         """Fits for so many epochs, to try things."""
-        self.settings = self.settings | {"epochs": epochs, "init_epochs": 1, "trial_epochs": 1}
+        self.settings = self.settings.shortened(epochs)
 
 
 def draw(row, data, seed):
@@ -85,9 +89,9 @@ SPREADING = {"kernel": "knn", "n_neighbors": 10, "max_iter": 1000, "tol": 0.0}
 def circles(labels, each):
     """Two circles of standard deviation .02, by one component a ring, or two, each an arc."""
     data = toy(two_circles, lambda x: (x.norm(dim=-1) < 0.6).long())
-    settings = RINGS | {"epochs": 200, "init_epochs": 20, "init": "spectral"}
+    settings = replace(RINGS, config=replace(RINGS.config, epochs=200), warmup_epochs=20)
     build = (lambda k: plane(k, **CIRCLES)()) if each == 1 else arcs
-    return Row(data, labels, build, settings, 2, vae=POINTS)
+    return Row(data, labels, build, settings, 2, initializer="spectral", vae=POINTS)
 
 
 def arcs(k):
@@ -97,12 +101,13 @@ def arcs(k):
     return FlowMixture(components, "learned", labels), SoftmaxEncoder(mlp(2, 2 * k, (32, 32)), 2 * k, labels=labels)
 
 
-def mnist_row(data, labels, k, unnamed=None, **settings):
+def mnist_row(data, labels, k, unnamed=None):
     """MNIST with the clustering benchmark's encoder."""
-    base = {"epochs": 4 if k == 10 else 6, "init_epochs": 2, "batch_size": 128, "learning_rate": 1e-3}
-    base |= {"augment": Logit(256, 1e-6).redequantize, "consistency": Consistency(50.0, MOVES.perturb)}
-    base |= {"labelled_share": 0.1, "label_weight": 10.0}
-    return Row(data, labels, mnist_pair, base | settings, k, unnamed, start=UMAP, vae=PIXELS)
+    augment = Logit(256, 1e-6).redequantize
+    config = {"epochs": 4 if k == 10 else 6, "batch_size": 128, "learning_rate": 1e-3, "labelled_fraction": 0.1}
+    terms = {"consistency": Consistency(50.0, MOVES.perturb), "label_weight": 10.0}
+    settings = Settings(TrainingConfig(**config, augment=augment), warmup_epochs=2, **terms)
+    return Row(data, labels, mnist_pair, settings, k, unnamed, start=UMAP, vae=PIXELS)
 
 
 def mnist_pair(k):
@@ -112,10 +117,11 @@ def mnist_pair(k):
 
 def small_digits(labels):
     """scikit-learn's digits."""
-    spread = Start(LabelSpreading(**SPREADING), lambda x: Logit(17, 0.01).images(x))
-    settings = CLUSTERING["digits"].settings | {"init": spread, "label_weight": 10.0}
-    settings["consistency"] = Consistency(50.0, settings["consistency"].perturb)
-    return Row(digits_data, labels, lambda k: digits_pair(k)(), settings, 10, start=UMAP, vae=PIXELS)
+    spread = Initializer(LabelSpreading(**SPREADING), lambda x: Logit(17, 0.01).images(x))
+    settings = CLUSTERING["digits"].settings
+    settings = replace(settings, label_weight=10.0, consistency=Consistency(50.0, settings.consistency.perturb))
+    pair = lambda k: digits_pair(k)()  # noqa: E731
+    return Row(digits_data, labels, pair, settings, 10, initializer=spread, start=UMAP, vae=PIXELS)
 
 
 ROWS = {
@@ -123,9 +129,9 @@ ROWS = {
     "two-circles-4": circles(2, 2),
     "rings-32": circles(16, 1),
     "rings-4": circles(2, 1),
-    "moons-2": Row(moons(0.1), 1, lambda k: plane(k)(), SMALL | {"init": "auto"}, 2, vae=POINTS),
+    "moons-2": Row(moons(0.1), 1, lambda k: plane(k)(), SMALL, 2, initializer="auto", vae=POINTS),
     "pinwheel-5": Row(
-        toy(pinwheel, wing(*[0.2] * 5)), 1, lambda k: plane(k)(), PLANE | {"init": "auto"}, 5, vae=POINTS
+        toy(pinwheel, wing(*[0.2] * 5)), 1, lambda k: plane(k)(), PLANE, 5, initializer="auto", vae=POINTS
     ),
     **{f"digits-{10 * n}": small_digits(n) for n in (1, 2, 5, 10, 20)},
     "mnist-100": mnist_row(mnist_data(10), 10, 10),
@@ -144,19 +150,19 @@ def scores(row, data, probabilities):
     return found
 
 
-def fitted(row, data, y, seed, file, **settings):
+def fitted(row, data, y, seed, file):
     """Model and encoder, fitted as the row says, and what they say of the test points."""
     torch.manual_seed(seed)
     k = len(set(data.y.tolist()))
     model, guide = row.build(k)
-    settings = row.settings | settings
-    if row.start is not None and (y is None or "init" not in settings):
-        start = Start(row.start[0], [data.logit.images, *row.start[1:]])
-        settings["init"] = start_of(start, data, k, seed, file.parent)
+    start = row.initializer
+    if row.start is not None and (y is None or start is None):
+        start = Initializer(row.start[0], [data.logit.images, *row.start[1:]])
+        start = start_of(start, data, k, seed, file.parent)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        checkpoint = file.with_suffix(".pt") if len(data.x) > 5000 else None
-        fit(model, guide, data.x, y, seed=seed, checkpoint=checkpoint, progress=False, **settings)
+        checkpoint = file.with_suffix(".safetensors") if len(data.x) > 5000 else None
+        row.settings.fit(model, guide, data.x, y, start=start, seed=seed, checkpoint=checkpoint)
     return evaluate(model, guide, data.x_test)
 
 
@@ -174,7 +180,7 @@ def ours(row, data, y, seed, file):
 
 def without_labels(row, data, y, seed, file):
     """Ours, without the labels: what density they cost."""
-    evaluation = fitted(row, data, None, seed, file, labelled_share=None)
+    evaluation = fitted(row, data, None, seed, file)
     return {"evidence": float(evaluation.evidence.mean()), "gap": float(evaluation.inference_gap.mean())}
 
 
@@ -202,7 +208,7 @@ def alone(row, data, y, seed, file):
     torch.manual_seed(seed)
     network, seen = row.build(row.n_classes)[1], y >= 0
     x, y = data.x[seen], y[seen]
-    move = row.settings["consistency"].perturb if "consistency" in row.settings else nn.Identity()
+    move = nn.Identity() if row.settings.consistency is None else row.settings.consistency.perturb
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-2)
     network.train()
     for _ in range(3000):

@@ -21,9 +21,10 @@ from pyro.nn import DenseNN
 
 from pyro_vmonf.components import RealNVP
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference.options import Options
-from pyro_vmonf.inference.run import Run
 from pyro_vmonf.models import FlowMixture
+from pyro_vmonf.objectives import Elbo
+from pyro_vmonf.steps import EagerStep
+from pyro_vmonf.training import Trainer, TrainingConfig, TrainingData
 
 SIZES = [(5, 2, 8, 8, 512), (5, 64, 8, 64, 256), (20, 2, 8, 8, 512)]
 
@@ -76,9 +77,11 @@ def our_step(k, d, blocks, hidden, x):
     """The step that ``fit`` takes."""
     model = FlowMixture(RealNVP(d, k, transforms=blocks, hidden_features=(hidden,), whiten=False))
     guide = SoftmaxEncoder(mlp(d, k, (16,)), k)
-    run = Run(model, guide, x, None, Options(batch_size=len(x), learning_rate=1e-4), torch.device("cpu"))
+    config = TrainingConfig(batch_size=len(x), learning_rate=1e-4)
+    trainer = Trainer(model, guide, TrainingData(x), config, step=EagerStep)
+    step = trainer.step_factory(model, guide, Elbo(), trainer.optimizer, config.max_grad_norm)
     indices = torch.arange(len(x))
-    return lambda: run.step(indices, len(x))
+    return lambda: step(trainer.batch(indices))
 
 
 def timed(step, repeats):

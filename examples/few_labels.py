@@ -10,13 +10,20 @@ from pathlib import Path
 
 import torch
 
-from pyro_vmonf import plots
-from pyro_vmonf.components import RealNVP
+from pyro_vmonf import (
+    FlowMixture,
+    Initializer,
+    Labels,
+    RealNVP,
+    SoftmaxEncoder,
+    TrainingConfig,
+    evaluate,
+    fit,
+    mlp,
+    plots,
+)
 from pyro_vmonf.data import Noise, two_circles
-from pyro_vmonf.evaluation import calibration, calibration_error, evaluate
-from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import fit
-from pyro_vmonf.models import FlowMixture, Labels
+from pyro_vmonf.evaluation import calibration, calibration_error
 
 
 def main():
@@ -42,9 +49,9 @@ def main():
     labels = Labels([0, 0, 1, 1])  # the class of each component
     model = FlowMixture(RealNVP(2, 4, normalization="act"), weights="learned", labels=labels)
     guide = SoftmaxEncoder(mlp(2, 4, (32, 32)), 4, labels=labels)
-    settings = {"init": "spectral", "batch_size": 128, "augment": Noise(0.01), "clip_norm": 5.0}
-    settings |= {"epochs": 2, "init_epochs": 15} if args.smoke else {"epochs": 200}
-    fit(model, guide, x, y, seed=args.seed, **settings)
+    epochs, warmup = (2, 15) if args.smoke else (200, 20)
+    config = TrainingConfig(epochs=epochs, batch_size=128, augment=Noise(0.01), max_grad_norm=5.0)
+    fit(model, guide, x, y, initializer=Initializer("spectral", warmup_epochs=warmup), config=config, seed=args.seed)
 
     evaluation = evaluate(model, guide, x_test)
     for name, posterior in (("encoder", "encoder"), ("exact posterior", "exact")):

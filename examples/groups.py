@@ -15,10 +15,8 @@ from pyro.nn import PyroModule
 from pyro.optim import ClippedAdam
 from torch import nn
 
-from pyro_vmonf.components import RealNVP
+from pyro_vmonf import Initializer, RealNVP, mlp
 from pyro_vmonf.data import pinwheel
-from pyro_vmonf.guides import mlp
-from pyro_vmonf.inference import Start
 
 SHARES = torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.6, 0.3], [0.3, 0.1, 0.6], [1 / 3, 1 / 3, 1 / 3]])
 N_GROUPS, K = SHARES.shape
@@ -61,7 +59,7 @@ class Guide(PyroModule):
 def train(x, group, steps):
     """Model and guide, trained by plain SVI."""
     model, guide = Model(RealNVP(2, K)), Guide(torch.full((N_GROUPS, K), len(x) / N_GROUPS / K))
-    model.components.initialize(x, Start("gmm").responsibilities(x, K))
+    model.components.initialize(x, Initializer("gmm").start(x, K).responsibilities)
     svi = SVI(model, guide, ClippedAdam({"lr": 1e-2, "lrd": 0.03 ** (1 / steps)}), TraceEnum_ELBO(max_plate_nesting=1))
     pyro.clear_param_store()
     for step in range(steps):

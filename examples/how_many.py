@@ -2,24 +2,17 @@
 
 import argparse
 
-from pyro_vmonf import plots
-from pyro_vmonf.components import RealNVP
+from pyro_vmonf import Initializer, TrainingConfig, evaluate, plots, select_components
 from pyro_vmonf.data import Noise, pinwheel
-from pyro_vmonf.evaluation import evaluate, metrics
-from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import select_components
-from pyro_vmonf.models import FlowMixture
-
-
-def build(k):
-    """An untrained pair with k components."""
-    return FlowMixture(RealNVP(2, k), weights="learned"), SoftmaxEncoder(mlp(2, k, hidden_features=(32, 32)), k)
+from pyro_vmonf.evaluation import metrics
 
 
 def main(args):
     x, _ = pinwheel(512, seed=args.seed)
-    settings = {"epochs": 2, "init_epochs": 2} if args.smoke else {"epochs": args.epochs}
-    found = select_components(build, x, most=4 if args.smoke else 12, seed=args.seed, augment=Noise(0.07), **settings)
+    most, epochs, warmup = (4, 2, 2) if args.smoke else (12, args.epochs, 20)
+    config = TrainingConfig(epochs=epochs, augment=Noise(0.07))
+    initializer = Initializer("gmm", warmup_epochs=warmup)
+    found = select_components(x, range(1, most + 1), initializer=initializer, config=config, seed=args.seed)
     print(" K  overlap  validation evidence    AIC     BIC")
     for row in found.rows:
         evidence = f"{row['validation_evidence']:8.3f} ± {row['standard_error']:.3f}"

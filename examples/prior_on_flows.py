@@ -17,12 +17,8 @@ import pyro
 import torch
 from pyro.distributions import Normal
 
-from pyro_vmonf.components import RealNVP
+from pyro_vmonf import FlowMixture, RealNVP, SoftmaxEncoder, TrainingConfig, evaluate, fit, mlp
 from pyro_vmonf.data import pinwheel
-from pyro_vmonf.evaluation import evaluate
-from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import fit
-from pyro_vmonf.models import FlowMixture
 
 
 class MixtureWithPrior(FlowMixture):
@@ -32,10 +28,10 @@ class MixtureWithPrior(FlowMixture):
         super().__init__(components, weights, labels)
         self.scale = scale
 
-    def forward(self, x=None, y=None, size=None):
+    def forward(self, x=None, y=None, size=None, weight=None):
         for name, value in self.components.named_parameters():
             pyro.sample(f"prior of {name}", Normal(0.0, self.scale).expand(value.shape).to_event(), obs=value)
-        return super().forward(x, y, size)
+        return super().forward(x, y, size, weight)
 
 
 def main(args):
@@ -47,8 +43,8 @@ def main(args):
             (x, _), (x_test, _) = pinwheel(args.points, seed=seed), pinwheel(512, seed=10_000 + seed)
             model = MixtureWithPrior(RealNVP(2, 5, hidden_features=(32,)), "learned", scale=scale)
             guide = SoftmaxEncoder(mlp(2, 5, (32,)), 5)
-            epochs = 2 if args.smoke else args.epochs
-            fit(model, guide, x, init="gmm", epochs=epochs, batch_size=32, seed=seed, progress=False)
+            config = TrainingConfig(epochs=2 if args.smoke else args.epochs, batch_size=32)
+            fit(model, guide, x, initializer="gmm", config=config, seed=seed, progress=False)
             found.append([float(evaluate(model, guide, points).evidence.mean()) for points in (x, x_test)])
         train, test = torch.tensor(found).mean(0).tolist()
         print(f"{scale:6}: {train:8.3f} {test:8.3f}")

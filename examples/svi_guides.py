@@ -12,12 +12,9 @@ from pyro.infer import SVI, TraceEnum_ELBO, infer_discrete
 from pyro.optim import ClippedAdam
 from torch import nn
 
-from pyro_vmonf.components import MAF
+from pyro_vmonf import MAF, FlowMixture, Initializer, SoftmaxEncoder, convnet
 from pyro_vmonf.data import Logit, digits
 from pyro_vmonf.evaluation import metrics
-from pyro_vmonf.guides import SoftmaxEncoder, convnet
-from pyro_vmonf.inference import Start
-from pyro_vmonf.models import FlowMixture
 
 K = 5
 
@@ -40,7 +37,7 @@ def main(args):
     pixels, y = digits()
     x, y = logit(pixels[y < K], seed=args.seed), y[y < K]
     x, y, x_test, y_test = x[:700], y[:700], x[700:], y[700:]
-    shares = Start("spectral", [logit.images]).responsibilities(x, K, args.seed)
+    shares = Initializer("spectral", [logit.images]).start(x, K, seed=args.seed).responsibilities
     for kind in (SoftmaxEncoder, MixedTemperatures):
         pyro.clear_param_store()
         pyro.set_rng_seed(args.seed)

@@ -6,12 +6,9 @@ import pyro
 import torch
 from pyro.infer import SVI, TraceEnum_ELBO
 
-from pyro_vmonf import plots
-from pyro_vmonf.components import RealNVP
+from pyro_vmonf import FlowMixture, RealNVP, SoftmaxEncoder, mlp, plots
 from pyro_vmonf.data import pinwheel
 from pyro_vmonf.evaluation import metrics
-from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.models import FlowMixture
 
 
 def main(args):

@@ -12,11 +12,10 @@ import torch
 from pyro.infer import SVI, Predictive, TraceEnum_ELBO
 from pyro.optim import ExponentialLR
 
-from pyro_vmonf.components import RealNVP
+from pyro_vmonf import FlowMixture, Initializer, RealNVP, SoftmaxEncoder, mlp
 from pyro_vmonf.data import pinwheel
-from pyro_vmonf.guides import DirichletPosterior, SoftmaxEncoder, mlp
-from pyro_vmonf.inference import Start
-from pyro_vmonf.models import DirichletWeights, FlowMixture
+from pyro_vmonf.guides import DirichletPosterior
+from pyro_vmonf.models import DirichletWeights
 
 
 def main(args):
@@ -26,7 +25,7 @@ def main(args):
     x, _ = pinwheel(wings=3, n_per_wing=counts, seed=args.seed)
     model = FlowMixture(RealNVP(2, 3), DirichletWeights(1.0, 3))
     guide = SoftmaxEncoder(mlp(2, 3, (32,)), 3, weights=DirichletPosterior(3, initial=len(x) / 3))
-    model.components.initialize(x, Start("gmm").responsibilities(x, 3))
+    model.components.initialize(x, Initializer("gmm").start(x, 3).responsibilities)
 
     steps = 6 if args.smoke else args.steps
     settings = {"optimizer": torch.optim.Adam, "optim_args": {"lr": 1e-2}, "gamma": 0.05 ** (10 / steps)}

@@ -18,12 +18,8 @@ from matplotlib.figure import Figure
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 
-from pyro_vmonf.components import RealNVP
+from pyro_vmonf import FlowMixture, Initializer, RealNVP, SoftmaxEncoder, evaluate, mlp
 from pyro_vmonf.data import pinwheel
-from pyro_vmonf.evaluation import evaluate
-from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import Start
-from pyro_vmonf.models import FlowMixture
 
 
 def sampled(program):
@@ -66,7 +62,7 @@ def main(args):
     pyro.clear_param_store()
     x, _ = pinwheel(512, seed=args.seed)
     model, guide = FlowMixture(RealNVP(2, 5), "learned"), SoftmaxEncoder(mlp(2, 5, (16,)), 5)
-    model.components.initialize(x, Start("kmeans").responsibilities(x, 5))
+    model.components.initialize(x, Initializer("kmeans").start(x, 5).responsibilities)
     steps = 12 if args.smoke else args.steps
     figure = Figure(figsize=(8.4, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)

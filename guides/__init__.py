@@ -1,4 +1,4 @@
-"""Guide programs: q(z | x) and q(π)."""
+"""The guide programs: the encoder q(z | x), its networks, and posteriors q(π) of the weights."""
 
 if __name__ != "pyro_vmonf.guides":
     raise ImportError(f"import this package as pyro_vmonf.guides, not as {__name__!r}")

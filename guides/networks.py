@@ -11,10 +11,24 @@ __all__ = ["convnet", "mlp"]
 
 
 def mlp(in_features: int, out_features: int, hidden_features: Sequence[int] = (16,)) -> nn.Sequential:
-    """A multilayer perceptron with ReLUs between its layers: ``(N, in)`` → ``(N, out)``.
+    """Returns a multilayer perceptron with ReLUs between its layers: ``(N, in_features)`` → ``(N, out_features)``.
+
+    Args:
+        in_features: The number of inputs.
+        out_features: The number of outputs, which is K for an encoder.
+        hidden_features: The widths of the hidden layers.
 
     Raises:
-        ValueError: if a width is below 1.
+        ValueError: If a width is below 1.
+
+    Examples:
+        >>> from pyro_vmonf import mlp
+        >>> mlp(2, 5, (32,))
+        Sequential(
+          (0): Linear(in_features=2, out_features=32, bias=True)
+          (1): ReLU()
+          (2): Linear(in_features=32, out_features=5, bias=True)
+        )
     """
     ends = check_count("in_features", in_features), check_count("out_features", out_features)
     widths = [ends[0], *check_widths("hidden_features", hidden_features), ends[1]]
@@ -25,18 +39,26 @@ def mlp(in_features: int, out_features: int, hidden_features: Sequence[int] = (1
 
 
 def convnet(height: int, width: int, out_features: int, *, channels: Sequence[int] = (16, 32, 64)) -> nn.Sequential:
-    """Convolutions that halve the image, each with batch normalisation and ReLU, then one linear layer.
+    """Returns convolutions that halve the image, each with batch normalisation and ReLU, and then one linear layer.
 
-    Shapes: x ``(N, height · width)``, grey images row by row, or ``(N, height, width)`` → ``(N, out)``. The first
-    convolution sees 5 × 5 pixels, the others 3 × 3. Batch normalisation needs more than one image in training.
+    It maps grey images x ``(N, height · width)``, row by row, or ``(N, height, width)`` to ``(N, out_features)``. The
+    kernel of the first convolution has 5 × 5 pixels, those of the others have 3 × 3. Batch normalisation needs more
+    than one image in training.
 
     Args:
-        height, width: of the image.
-        out_features: number of outputs, K for an encoder.
-        channels: of the convolutions, at least one.
+        height: The height of an image in pixels.
+        width: The width of an image in pixels.
+        out_features: The number of outputs, which is K for an encoder.
+        channels: The numbers of channels of the convolutions, at least one.
 
     Raises:
-        ValueError: if a number is below 1.
+        ValueError: If a number is below 1.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf import convnet
+        >>> convnet(28, 28, 10)(torch.zeros(2, 784)).shape
+        torch.Size([2, 10])
     """
     size = check_count("height", height), check_count("width", width)
     check_count("out_features", out_features)

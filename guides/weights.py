@@ -1,9 +1,10 @@
-"""Posteriors q(π) of the mixture's weights, for a model that has a prior on them."""
+"""Posteriors q(π) of the mixture's weights, for a model that has a prior of them."""
 
 import math
+from typing import cast
 
 import torch
-from pyro.distributions import Beta, Delta, Dirichlet, TorchDistribution, TransformedDistribution
+from pyro.distributions import Beta, Delta, Dirichlet, TorchDistribution, TransformedDistribution  # pyright: ignore
 from torch import Tensor, nn
 
 from pyro_vmonf._validation import check_count, check_positive
@@ -14,11 +15,23 @@ __all__ = ["DirichletPosterior", "MAPWeights", "StickBreakingPosterior", "Weight
 
 
 class WeightsPosterior(RandomWeights):
-    """q(π), for ``SoftmaxEncoder(…, weights=)``.
+    """A posterior q(π) of the weights, for ``SoftmaxEncoder(…, weights=)``.
+
+    A subclass defines :meth:`distribution` and :meth:`mean`.
+
+    Args:
+        initialized: Whether the parameters were set by the caller.
 
     Attributes:
         is_initialized: A boolean buffer that says whether the parameters were set, by ``initial`` or by
             :meth:`initialize`. A fit starts a posterior from equal counts only where it is False.
+
+    Examples:
+        >>> from pyro_vmonf import SoftmaxEncoder, mlp
+        >>> from pyro_vmonf.guides import DirichletPosterior, WeightsPosterior
+        >>> guide = SoftmaxEncoder(mlp(2, 3), 3, weights=DirichletPosterior(3))
+        >>> isinstance(guide.weights, WeightsPosterior), guide.weights.is_initialized
+        (True, tensor(False))
     """
 
     is_initialized: Tensor
@@ -28,18 +41,35 @@ class WeightsPosterior(RandomWeights):
         self.register_buffer("is_initialized", torch.tensor(initialized))
 
     def initialize(self, counts: Tensor, prior: WeightsPrior) -> None:
-        """Starts from the points that each component owns, ``counts`` ``(K,)``; here it stays as it is."""
+        """Sets the parameters from the number of points of each component. This class leaves them as they are.
+
+        Args:
+            counts: The number of points of each component ``(K,)``.
+            prior: The model's prior of the weights.
+        """
         self.is_initialized.fill_(True)
 
 
 class MAPWeights(WeightsPosterior):
-    """q(π) is a point, softmax(logits): the fit finds the mode of the posterior (MAP), as Pyro's ``AutoDelta`` does.
+    """A posterior that is one point, softmax(logits): the fit finds the mode (MAP), as Pyro's ``AutoDelta`` does.
 
-    The density of a Dirichlet with a concentration below 1 has no mode inside the simplex: take a
-    :class:`DirichletPosterior` there.
+    The density of a Dirichlet with a concentration below 1 has no mode inside the simplex. Use a
+    :class:`DirichletPosterior` with such a prior.
 
     Args:
-        n_components: K.
+        n_components: The number of components K.
+
+    Raises:
+        ValueError: If K < 1.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.guides import MAPWeights
+        >>> from pyro_vmonf.models import DirichletWeights
+        >>> weights = MAPWeights(2)
+        >>> weights.initialize(torch.tensor([75.0, 25.0]), DirichletWeights(1.0, 2))
+        >>> weights.mean().detach()
+        tensor([0.7500, 0.2500])
     """
 
     def __init__(self, n_components: int) -> None:
@@ -54,18 +84,32 @@ class MAPWeights(WeightsPosterior):
 
     @torch.no_grad()
     def initialize(self, counts: Tensor, prior: WeightsPrior) -> None:
-        """Sets π to the mode given ``counts`` ``(K,)`` and a Dirichlet of the prior's counts, at least .1 each."""
+        """Sets π to the mode that ``counts`` ``(K,)`` and a Dirichlet prior with the prior's pseudo-counts have.
+
+        A component's counts less 1 are at least 0.1.
+        """
         self.logits.copy_((counts + prior.pseudo_counts() - 1).clamp(min=0.1).log())
         self.is_initialized.fill_(True)
 
 
 class DirichletPosterior(WeightsPosterior):
-    """q(π) = Dirichlet(c), c > 0 learned: the exact posterior's form where z is known and the prior is a Dirichlet.
+    """A posterior q(π) = Dirichlet(c) with learned c > 0.
+
+    The exact posterior has this form where z is known and the prior is a Dirichlet.
 
     Args:
-        n_components: K.
-        initial: c of each component at the start. ``fit`` sets it, from the start's responsibilities or, with none and
-            no ``initial``, from equal ones; in a script N / K saves steps, for Adam moves log c.
+        n_components: The number of components K.
+        initial: The concentration c of each component at the start. ``fit`` sets it from the initializer's
+            responsibilities, or from equal ones where there is neither an initializer nor ``initial``. In a script
+            with ``SVI``, N / K saves steps, since Adam updates log c.
+
+    Raises:
+        ValueError: If K < 1 or ``initial`` is not above 0.
+
+    Examples:
+        >>> from pyro_vmonf.guides import DirichletPosterior
+        >>> DirichletPosterior(2, initial=50.0).mean().detach()
+        tensor([0.5000, 0.5000])
     """
 
     def __init__(self, n_components: int, initial: float | None = None) -> None:
@@ -75,7 +119,7 @@ class DirichletPosterior(WeightsPosterior):
 
     @property
     def concentration(self) -> Tensor:
-        """c ``(K,)``."""
+        """The concentration c ``(K,)``."""
         return self.log_concentration.exp()
 
     def distribution(self) -> TorchDistribution:
@@ -86,17 +130,28 @@ class DirichletPosterior(WeightsPosterior):
 
     @torch.no_grad()
     def initialize(self, counts: Tensor, prior: WeightsPrior) -> None:
-        """Sets c to the prior's + ``counts`` ``(K,)``: the posterior, if so many points are known to be each's."""
+        """Sets c to the prior's pseudo-counts + ``counts`` ``(K,)``: the exact posterior of points whose z is known."""
         self.log_concentration.copy_((counts + prior.pseudo_counts()).log())
         self.is_initialized.fill_(True)
 
 
 class StickBreakingPosterior(WeightsPosterior):
-    """v_k ~ Beta(a_k, b_k), a and b learned, π = the broken stick: a stick-breaking posterior has this form.
+    """A posterior with stick-breaking weights π_k = v_k Π_{j<k} (1 − v_j), v_k ~ Beta(a_k, b_k) with learned a and b.
+
+    The exact posterior has this form where z is known and the prior is a
+    :class:`~pyro_vmonf.models.StickBreakingWeights`.
 
     Args:
-        n_components: K, at least 2.
-        initial: how many points each component counts for at the start; see :class:`DirichletPosterior`.
+        n_components: The number of components K, at least 2.
+        initial: The number of points for which each component counts at the start; see :class:`DirichletPosterior`.
+
+    Raises:
+        ValueError: If K < 2 or ``initial`` is not above 0.
+
+    Examples:
+        >>> from pyro_vmonf.guides import StickBreakingPosterior
+        >>> StickBreakingPosterior(3).mean().detach()
+        tensor([0.5000, 0.2500, 0.2500])
     """
 
     def __init__(self, n_components: int, initial: float | None = None) -> None:
@@ -108,7 +163,7 @@ class StickBreakingPosterior(WeightsPosterior):
         self.log_shapes = nn.Parameter(shapes.log())
 
     def beta_parameters(self) -> tuple[Tensor, Tensor]:
-        """a and b, ``(K − 1,)`` each."""
+        """Returns the parameters a and b ``(K − 1,)`` of the Beta distributions."""
         a, b = self.log_shapes.exp()
         return a, b
 
@@ -117,12 +172,11 @@ class StickBreakingPosterior(WeightsPosterior):
 
     def mean(self) -> Tensor:
         a, b = self.beta_parameters()
-        expected: Tensor = StickBreaking()(a / (a + b))
-        return expected
+        return cast(Tensor, StickBreaking()(a / (a + b)))
 
     @torch.no_grad()
     def initialize(self, counts: Tensor, prior: WeightsPrior) -> None:
-        """Sets a and b to the prior's + the ``counts`` ``(K,)`` of the component, and of those after it."""
+        """Sets a to the prior's + the component's ``counts`` ``(K,)``, and b to the prior's + those of later ones."""
         a, b = prior.beta_parameters()
         self.log_shapes.copy_(torch.stack([a + counts[:-1], b + tail_sums(counts)]).log())
         self.is_initialized.fill_(True)

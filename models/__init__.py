@@ -1,4 +1,4 @@
-"""Generative Pyro programs: p(x, z) and p(π)."""
+"""The generative Pyro programs: the mixture p(x, z), and priors p(π) of its weights."""
 
 if __name__ != "pyro_vmonf.models":
     raise ImportError(f"import this package as pyro_vmonf.models, not as {__name__!r}")

@@ -8,6 +8,7 @@ from pyro.distributions import Categorical
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyro_vmonf._plate import data_plate
 from pyro_vmonf._validation import check_count
 from pyro_vmonf.components.base import Components
 from pyro_vmonf.labels import Labels, as_labels, is_labelled
@@ -22,16 +23,33 @@ class FlowMixture(PyroModule):
         π ~ weights;  for n in plate("data", size):
             z_n ~ Categorical(π);  [y_n ~ p(y | z_n), obs];  x_n ~ p(x | z_n), obs
 
-    z is enumerable: with a guide that enumerates z the loss of ``TraceEnum_ELBO`` is the exact K-sum ELBO
-    Σ_z q(z|x) [log p(x|z) + log p(z) − log q(z|x)]; with a guide that leaves z out it is −log p(x).
+    z can be enumerated: with a guide that enumerates z, the loss of ``TraceEnum_ELBO`` is minus the exact K-sum ELBO
+    Σ_z q(z|x) [log p(x|z) + log p(z) − log q(z|x)]; with a guide that has no z it is −log p(x).
+
     Reference: Pires and Figueiredo, 2020 (arXiv:2009.00585), section 3.
 
     Args:
-        components: p(x | z).
-        weights: ``"uniform"``, ``"learned"``, K numbers, or a module that returns log π ``(K,)``, such as a prior
-            (:class:`~pyro_vmonf.models.DirichletWeights`), which draws π in the program.
-        labels: p(y | z); each component a class of its own, whose labels are right, if not given. The guide has the
-            same.
+        components: The distributions p(x | z) of the K components.
+        weights: The weights π: ``"uniform"``, ``"learned"``, K numbers, or a module that returns log π ``(K,)``, such
+            as a prior (:class:`~pyro_vmonf.models.DirichletWeights`), which draws π in the program.
+        labels: The distribution p(y | z) of labels. If it is not given, each component is a class, and labels are
+            always right. The guide must have the same labels.
+
+    Attributes:
+        components: The distributions p(x | z).
+        weights: The module that returns log π ``(K,)``.
+        labels: The distribution p(y | z).
+
+    Raises:
+        TypeError: If ``components``, ``weights`` or ``labels`` are of the wrong kind.
+        ValueError: If the weights or the labels are not those of K components.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf import FlowMixture, RealNVP
+        >>> model = FlowMixture(RealNVP(2, 3), weights=[0.5, 0.3, 0.2])
+        >>> model.responsibilities(torch.zeros(4, 2)).shape
+        torch.Size([4, 3])
     """
 
     def __init__(
@@ -49,57 +67,88 @@ class FlowMixture(PyroModule):
 
     @property
     def n_components(self) -> int:
-        """K."""
+        """The number of components K."""
         return self.components.n_components
 
-    def forward(self, x: Tensor | None = None, y: Tensor | None = None, size: int | None = None) -> Tensor:
-        """The program.
+    def forward(
+        self,
+        x: Tensor | None = None,
+        y: Tensor | None = None,
+        size: float | None = None,
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """Runs the program.
 
         Args:
-            x: a batch ``(N, *event)``; None to sample ``size`` points (1 if not given).
-            y: labels ``(N,)`` of x, −1 where unlabelled, observed. Without noise and with one component a class they
-                fix z; the ELBO of a labelled point is then log p(x, y) and does not teach the guide, for which ``fit``
-                adds −log q(y | x). Soft labels ``(N, C)`` are no observations: they enter by the guide alone.
-            size: number of points in the whole data set, by which the plate scales the batch; N if not given.
+            x: The batch ``(N, *event)``. If it is None, the program draws ``size`` points, or one.
+            y: The observed labels ``(N,)`` of x, −1 where a point has none. Without noise and with one component a
+                class they determine z. The ELBO of a labelled point is then log p(x, y), which has no gradient for the
+                guide; therefore ``fit`` adds −log q(y | x) to the loss. Soft labels ``(N, C)`` are not observed: they
+                change the guide alone.
+            size: The number of points in the whole data set, or the sum of their weights, to which the plate scales
+                the batch. It is that of the batch if it is not given.
+            weight: The weights of the batch's points ``(N,)``: a point of weight 2 counts as two. They need a guide
+                that enumerates z; where z is enumerated in the model alone, Pyro raises "enumeration only supports
+                scalar poutine.scale" (use :meth:`evidence`, which needs no enumeration).
 
         Returns:
-            x.
+            The points x, observed or drawn.
+
+        Raises:
+            ValueError: If there are labels without x, or labels, ``size`` or ``weight`` do not fit the batch.
         """
         if y is not None:
             if x is None:
                 raise ValueError("y: expected labels of an observed x, got labels without x")
             y = self.labels.validated(y, len(x))
         log_weights = self.weights()
-        with self.plate(x, size):
+        with data_plate(x, size, weight):
             z = pyro.sample("z", Categorical(logits=log_weights), infer={"enumerate": "parallel"})
             if y is not None and y.dim() == 1:
                 pyro.sample("y", Categorical(logits=self.labels()[z]).mask(is_labelled(y)), obs=y.clamp(min=0))
             value: Tensor = pyro.sample("x", self.components.conditional(z), obs=x)
         return value
 
-    def plate(self, x: Tensor | None, size: int | None) -> pyro.plate:
-        """The plate over the data: the batch x stands for ``size`` points."""
-        if x is None:
-            return pyro.plate("data", check_count("size", 1 if size is None else size), dim=-1)
-        if size is not None and size < len(x):
-            raise ValueError(f"size: expected at least the {len(x)} points of the batch, got {size}")
-        return pyro.plate("data", size or len(x), subsample=torch.arange(len(x), device=x.device), dim=-1)
+    @torch.no_grad()
+    def sample(self, n: int = 1, log_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Draws n points and their components, on the model's device.
 
-    def log_joint(self, x: Tensor, log_weights: Tensor | None = None) -> Tensor:
-        """log p(x, z = k) in nats: x ``(*batch, *event)`` → ``(K, *batch)``.
+        ``posterior_predictive`` draws whole data sets, each with weights of its own where these have a posterior.
 
         Args:
-            x: points.
-            log_weights: log π ``(K,)``; the model's own if not given, the prior's mean where π has a prior.
+            n: The number of points.
+            log_weights: The logarithms log π ``(K,)``. If they are not given, they are the model's, or those of the
+                prior's mean where the weights have a prior; ``guide.log_weights()`` are those of the posterior's mean.
+
+        Returns:
+            The points x ``(n, *event)`` and their components z ``(n,)``.
+
+        Examples:
+            >>> from pyro_vmonf import FlowMixture, RealNVP
+            >>> x, z = FlowMixture(RealNVP(2, 3)).sample(100)
+            >>> x.shape, z.shape
+            (torch.Size([100, 2]), torch.Size([100]))
+        """
+        own = log_mean(self.weights) if log_weights is None else log_weights
+        z = torch.multinomial(own.exp(), check_count("n", n), replacement=True)
+        return self.components.sample(z), z
+
+    def log_joint(self, x: Tensor, log_weights: Tensor | None = None) -> Tensor:
+        """Returns log p(x, z = k) in nats: x ``(*batch, *event)`` → ``(K, *batch)``.
+
+        Args:
+            x: The points.
+            log_weights: The logarithms log π ``(K,)``. If they are not given, they are the model's, or those of the
+                prior's mean where the weights have a prior.
         """
         table = self.components.log_prob(x)
-        own: Tensor = log_mean(self.weights) if log_weights is None else log_weights
+        own = log_mean(self.weights) if log_weights is None else log_weights
         return table + own.reshape(-1, *[1] * (table.dim() - 1))
 
     def evidence(self, x: Tensor, log_weights: Tensor | None = None) -> Tensor:
-        """log p(x) = logsumexp_k [log π_k + log p_k(x)] in nats: x ``(*batch, *event)`` → ``(*batch)``."""
+        """Returns log p(x) = logsumexp_k [log π_k + log p_k(x)] in nats: x ``(*batch, *event)`` → ``(*batch)``."""
         return self.log_joint(x, log_weights).logsumexp(0)
 
     def responsibilities(self, x: Tensor, log_weights: Tensor | None = None) -> Tensor:
-        """p(z = k | x), exactly: x ``(*batch, *event)`` → ``(*batch, K)``."""
+        """Returns the exact posterior p(z = k | x): x ``(*batch, *event)`` → ``(*batch, K)``."""
         return self.log_joint(x, log_weights).softmax(0).movedim(0, -1)

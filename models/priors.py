@@ -1,11 +1,12 @@
-"""Priors p(π) over the mixture's weights."""
+"""Priors p(π) of the mixture's weights."""
 
 import math
 from collections.abc import Sequence
 from numbers import Real
+from typing import cast
 
 import torch
-from pyro.distributions import Beta, Dirichlet, TorchDistribution, TransformedDistribution
+from pyro.distributions import Beta, Dirichlet, TorchDistribution, TransformedDistribution  # pyright: ignore
 from torch import Tensor
 
 from pyro_vmonf._validation import check_count, check_positive
@@ -20,33 +21,52 @@ __all__ = [
 
 
 class WeightsPrior(RandomWeights):
-    """p(π), for ``FlowMixture(…, weights=)``; the guide needs a posterior, ``SoftmaxEncoder(…, weights=)``."""
+    """A prior p(π) of the weights, for ``FlowMixture(…, weights=)``.
+
+    The guide needs a posterior of the weights, ``SoftmaxEncoder(…, weights=)``. A subclass defines
+    :meth:`distribution` and :meth:`mean`.
+
+    Examples:
+        >>> from pyro_vmonf import FlowMixture, RealNVP
+        >>> from pyro_vmonf.models import DirichletWeights, WeightsPrior
+        >>> model = FlowMixture(RealNVP(2, 3), weights=DirichletWeights(2.0, 3))
+        >>> isinstance(model.weights, WeightsPrior)
+        True
+    """
 
     @property
     def has_mode(self) -> bool:
-        """Whether the density is bounded, so that a point can be the guide."""
+        """Whether the density is bounded, so that a guide may be a point."""
         return True
 
     def pseudo_counts(self) -> Tensor:
-        """The points for which the prior counts, by component ``(K,)``: where a posterior begins. One in all, unless
-        overridden."""
+        """Returns for how many points of each component the prior counts, ``(K,)``, from which a posterior starts.
+
+        They sum to one, unless a subclass overrides this.
+        """
         return self.mean()
 
     def beta_parameters(self) -> tuple[Tensor, Tensor]:
-        """Parameters a and b, ``(K − 1,)`` each, of the Beta distributions that break the stick into such weights."""
+        """Returns parameters a and b ``(K − 1,)`` of the Beta distributions whose stick-breaking gives such weights."""
         counts = self.pseudo_counts()
         return counts[:-1], tail_sums(counts)
 
 
 class DirichletWeights(WeightsPrior):
-    r"""π ~ Dirichlet(a): p(π) ∝ Π_k π_k^(a_k − 1).
+    r"""A Dirichlet prior of the weights: p(π) ∝ Π_k π_k^(a_k − 1).
 
     Args:
-        concentration: a, K numbers above 0, or one number for all.
-        n_components: K, where ``concentration`` is one number.
+        concentration: The concentration a: K numbers above 0, or one number for all components.
+        n_components: The number of components K. It is needed where ``concentration`` is one number.
 
     Raises:
-        ValueError: if a number is not above 0, or there are not K of them.
+        TypeError: If ``concentration`` is a text.
+        ValueError: If a number is not above 0, or there are not K of them.
+
+    Examples:
+        >>> from pyro_vmonf.models import DirichletWeights
+        >>> DirichletWeights([2.0, 1.0, 1.0]).mean()
+        tensor([0.5000, 0.2500, 0.2500])
     """
 
     concentration: Tensor
@@ -86,14 +106,22 @@ class DirichletWeights(WeightsPrior):
 
 
 class SparseDirichletWeights(DirichletWeights):
-    """A Dirichlet prior with a small concentration, under which components that data do not need lose their weight.
+    """A Dirichlet prior with a small concentration, under which components that the data do not need lose their weight.
 
-    Reference: Rousseau and Mengersen, 2011 (*JRSS B* 73(5)): the surplus is emptied where a is below half the number of
-    parameters of a component.
+    Reference: Rousseau and Mengersen, 2011 (*JRSS B* 73(5)): superfluous components lose their weight where the
+    concentration is below half the number of parameters of a component.
 
     Args:
-        n_components: K, more than needed.
-        concentration: a of each.
+        n_components: The number of components K, more than the data need.
+        concentration: The concentration of each component, above 0.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Examples:
+        >>> from pyro_vmonf.models import SparseDirichletWeights
+        >>> SparseDirichletWeights(3)
+        SparseDirichletWeights(concentration=[0.01, 0.01, 0.01])
     """
 
     def __init__(self, n_components: int, concentration: float = 0.01) -> None:
@@ -101,16 +129,22 @@ class SparseDirichletWeights(DirichletWeights):
 
 
 class StickBreakingWeights(WeightsPrior):
-    """v_k ~ Beta(1, α), π_k = v_k Π_{j<k} (1 − v_j): a Dirichlet process cut off at K components.
+    """The weights of a Dirichlet process truncated at K components: v_k ~ Beta(1, α), π_k = v_k Π_{j<k} (1 − v_j).
 
     Reference: Ishwaran and James, 2001 (*JASA* 96(453)); Blei and Jordan, 2006 (*Bayesian Analysis* 1(1)).
 
     Args:
-        n_components: K, at least 2.
-        concentration: α; the greater, the more components have weight: about α log(1 + N / α) of N points.
+        n_components: The number of components K, at least 2.
+        concentration: The concentration α. The greater it is, the more components have weight: about
+            α log(1 + N / α) for N points.
 
     Raises:
-        ValueError: if K < 2 or α is not above 0.
+        ValueError: If K < 2 or α is not above 0.
+
+    Examples:
+        >>> from pyro_vmonf.models import StickBreakingWeights
+        >>> StickBreakingWeights(3, concentration=1.0).mean()
+        tensor([0.5000, 0.2500, 0.2500])
     """
 
     alpha: Tensor
@@ -124,8 +158,7 @@ class StickBreakingWeights(WeightsPrior):
         return TransformedDistribution(Beta(*self.beta_parameters()).to_event(1), [StickBreaking()])
 
     def mean(self) -> Tensor:
-        expected: Tensor = StickBreaking()((1 / (1 + self.alpha)).expand(self.n_components - 1))
-        return expected
+        return cast(Tensor, StickBreaking()((1 / (1 + self.alpha)).expand(self.n_components - 1)))
 
     def pseudo_counts(self) -> Tensor:
         return self.alpha * self.mean()
@@ -136,7 +169,10 @@ class StickBreakingWeights(WeightsPrior):
 
     @property
     def has_mode(self) -> bool:
-        """The density is ∝ π_K^(α − 1) / Π_{1<k<K} left_k, each factor as small as ε where all but ε is in π_1."""
+        """Whether the density is bounded.
+
+        The density is ∝ π_K^(α − 1) / Π_{1<k<K} Σ_{j≥k} π_j, each factor as small as ε where π_1 = 1 − ε.
+        """
         return float(self.alpha) >= self.n_components - 1
 
     def extra_repr(self) -> str:

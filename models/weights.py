@@ -15,13 +15,18 @@ __all__ = ["FixedWeights", "LearnedWeights", "UniformWeights", "as_weights", "lo
 
 
 class FixedWeights(nn.Module):
-    """Given weights.
+    """Weights that are given and stay as they are.
 
     Args:
-        probabilities: K positive numbers that sum to 1.
+        probabilities: The weights, K positive numbers that sum to 1.
 
     Raises:
-        ValueError: if they are not positive or do not sum to 1 (within 1e-4).
+        ValueError: If they are not positive or do not sum to 1 (within 1e-4).
+
+    Examples:
+        >>> from pyro_vmonf.models import FixedWeights
+        >>> FixedWeights([0.75, 0.25])().exp()
+        tensor([0.7500, 0.2500])
     """
 
     log_weights: Tensor
@@ -34,7 +39,7 @@ class FixedWeights(nn.Module):
         self.register_buffer("log_weights", (given / given.sum()).log().to(torch.get_default_dtype()))
 
     def forward(self) -> Tensor:
-        """log π ``(K,)``."""
+        """Returns log π ``(K,)``."""
         return self.log_weights
 
     def extra_repr(self) -> str:
@@ -42,10 +47,18 @@ class FixedWeights(nn.Module):
 
 
 class UniformWeights(FixedWeights):
-    """``π_k = 1/K``.
+    """Weights that are all 1/K and stay so.
 
     Args:
-        n_components: K.
+        n_components: The number of components K.
+
+    Raises:
+        ValueError: If K < 1.
+
+    Examples:
+        >>> from pyro_vmonf.models import UniformWeights
+        >>> UniformWeights(4)().exp()
+        tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
 
     def __init__(self, n_components: int) -> None:
@@ -53,10 +66,21 @@ class UniformWeights(FixedWeights):
 
 
 class LearnedWeights(nn.Module):
-    """``π = softmax(logits)``, the logits trained with the flows; uniform at the start.
+    """Weights π = softmax(logits) that are trained together with the flows, and are uniform at the start.
 
     Args:
-        n_components: K.
+        n_components: The number of components K.
+
+    Raises:
+        ValueError: If K < 1.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.models import LearnedWeights
+        >>> weights = LearnedWeights(2)
+        >>> weights.initialize(torch.tensor([0.75, 0.25]))
+        >>> weights().exp().detach()
+        tensor([0.7500, 0.2500])
     """
 
     def __init__(self, n_components: int) -> None:
@@ -73,12 +97,22 @@ class LearnedWeights(nn.Module):
         self.logits.copy_(probabilities.clamp(min=1e-6).log())
 
     def forward(self) -> Tensor:
-        """log π ``(K,)``."""
+        """Returns log π ``(K,)``."""
         return self.logits.log_softmax(-1)
 
 
 def as_weights(weights: "str | Tensor | Sequence[float] | nn.Module", n_components: int) -> nn.Module:
-    """``"uniform"``, ``"learned"``, K numbers, or a module that returns log π, as such a module."""
+    """Returns ``"uniform"``, ``"learned"``, K numbers, or a module that returns log π ``(K,)``, as such a module.
+
+    Raises:
+        TypeError: If ``weights`` are none of these, or the module draws π and is no ``WeightsPrior``.
+        ValueError: If the name is unknown, or the weights are not those of K components.
+
+    Examples:
+        >>> from pyro_vmonf.models.weights import as_weights
+        >>> as_weights([0.75, 0.25], 2)
+        FixedWeights(probabilities=[0.75, 0.25])
+    """
     if isinstance(weights, nn.Module):
         with torch.no_grad():
             with isolated_random_state():
@@ -104,6 +138,13 @@ def as_weights(weights: "str | Tensor | Sequence[float] | nn.Module", n_componen
 
 
 def log_mean(weights: nn.Module) -> Tensor:
-    """log E[π] ``(K,)`` of weights with a distribution, by their method ``log_mean``; of others, what they return."""
+    """Returns log E[π] ``(K,)`` for weights that have a distribution, and for others the log π that they return.
+
+    Examples:
+        >>> from pyro_vmonf.models import DirichletWeights
+        >>> from pyro_vmonf.models.weights import log_mean
+        >>> log_mean(DirichletWeights([3.0, 1.0])).exp()
+        tensor([0.7500, 0.2500])
+    """
     value: Tensor = weights.log_mean() if isinstance(weights, RandomWeights) else weights()
     return value

@@ -1,14 +1,25 @@
 """The only place that switches global state of torch and Pyro: random state, parameter store, modes, validation."""
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pyro
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["evaluation_mode", "isolated_parameter_store", "isolated_random_state", "validation_disabled"]
+__all__ = [
+    "evaluation_mode",
+    "foreign_parameters",
+    "frozen_parameters_allowed",
+    "isolated_parameter_store",
+    "isolated_random_state",
+    "random_states",
+    "restore_random_states",
+    "seed_everything",
+    "validation_disabled",
+]
 
 
 @contextmanager
@@ -35,6 +46,14 @@ def validation_disabled() -> AbstractContextManager[None]:
 
 
 @contextmanager
+def frozen_parameters_allowed() -> Iterator[None]:
+    """Silences Pyro's warning that its store leaves out a frozen parameter of a module in training mode."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* was not registered in the param store", UserWarning)
+        yield
+
+
+@contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Puts a module into evaluation mode; afterwards each of its parts is in the mode it was in."""
     training = [part for part in module.modules() if part.training]
@@ -44,3 +63,28 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+def seed_everything(seed: int) -> None:
+    """Sets the seed of the CPU and of all CUDA devices, inside an isolated random state."""
+    torch.manual_seed(seed)
+
+
+def random_states() -> dict[str, Tensor]:
+    """Returns the states of the random generators by device: ``"cpu"``, ``"cuda.0"``, …"""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), **{f"cuda.{i}": state for i, state in enumerate(cuda)}}
+
+
+def restore_random_states(states: Mapping[str, Tensor]) -> None:
+    """Puts the random generators into ``states``; those of devices that are not there are left out."""
+    torch.set_rng_state(states["cpu"])
+    for i in range(torch.cuda.device_count()):
+        if f"cuda.{i}" in states:
+            torch.cuda.set_rng_state(states[f"cuda.{i}"], i)
+
+
+def foreign_parameters(*modules: nn.Module) -> list[str]:
+    """Returns the names of parameters in Pyro's store that belong to none of the modules."""
+    own = {id(p) for module in modules for p in module.parameters()}
+    return [name for name, p in pyro.get_param_store().named_parameters() if id(p) not in own]

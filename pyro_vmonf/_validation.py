@@ -1,50 +1,62 @@
 """Argument checks that the whole library shares: each error names the argument, what was expected and what came."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 __all__ = [
+    "as_floats",
+    "as_numbers",
+    "check_choice",
     "check_count",
     "check_events",
     "check_finite",
     "check_fraction",
     "check_labels",
+    "check_nonnegative",
     "check_permutation",
     "check_positive",
+    "check_weights",
     "check_widths",
 ]
 
 
-def check_count(name: str, value: Any, minimum: int = 1) -> int:
+def check_count(name: str, value: object, minimum: int = 1) -> int:
     """Returns ``value`` if it is an integer of at least ``minimum``; raises ``ValueError`` otherwise."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
         raise ValueError(f"{name}: expected an integer of at least {minimum}, got {value!r}")
     return int(value)
 
 
-def check_widths(name: str, widths: Any) -> tuple[int, ...]:
+def check_widths(name: str, widths: object) -> tuple[int, ...]:
     """Returns ``widths`` as a tuple of layer widths, each at least 1; raises ``ValueError`` otherwise."""
     if not isinstance(widths, Iterable):
         raise ValueError(f"{name}: expected a sequence of layer widths such as ({widths!r},), got {widths!r}")
     return tuple(check_count(name, width) for width in widths)
 
 
-def check_positive(name: str, value: Any) -> float:
+def check_positive(name: str, value: object) -> float:
     """Returns ``value`` as a float if it is a finite number above zero; raises ``ValueError`` otherwise."""
-    if not isinstance(value, Real) or not 0 < float(value) < math.inf:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
         raise ValueError(f"{name}: expected a finite number above 0, got {value!r}")
     return float(value)
 
 
-def check_fraction(name: str, value: Any) -> float:
-    """Returns ``value`` as a float if 0 < value ≤ 1; raises ``ValueError`` otherwise."""
-    if not isinstance(value, Real) or not 0 < float(value) <= 1:
-        raise ValueError(f"{name}: expected a number above 0 and at most 1, got {value!r}")
+def check_fraction(name: str, value: object, *, below_one: bool = False) -> float:
+    """Returns ``value`` as a float if 0 < value ≤ 1, or < 1 where asked for; raises ``ValueError`` otherwise."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, Real)
+        or not 0 < float(value) <= 1
+        or (below_one and float(value) == 1)
+    ):
+        expected = "between 0 and 1" if below_one else "above 0 and at most 1"
+        raise ValueError(f"{name}: expected a number {expected}, got {value!r}")
     return float(value)
 
 
@@ -55,7 +67,7 @@ def check_permutation(name: str, order: Tensor) -> Tensor:
     return order
 
 
-def check_events(name: str, x: Any, event_shape: torch.Size) -> Tensor:
+def check_events(name: str, x: object, event_shape: torch.Size) -> Tensor:
     """Returns the tensor ``x`` if it is floating-point and of shape ``(*batch, *event_shape)``.
 
     Raises:
@@ -77,15 +89,17 @@ def check_finite(name: str, x: Tensor) -> None:
         raise ValueError(f"{name}: expected finite values, got {bad} NaN or infinite of {x.numel()}")
 
 
-def as_numbers(name: str, given: Any) -> Tensor:
-    """``given`` as a tensor; raises ``TypeError`` if it holds no numbers, such as names of classes."""
-    try:
-        return torch.as_tensor(given)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name}: expected numbers, got {type(given).__name__} that holds others: {error}") from error
+def as_numbers(name: str, given: object) -> Tensor:
+    """Returns ``given`` as a tensor; raises ``TypeError`` if it holds no numbers, such as names of classes."""
+    if isinstance(given, Tensor):
+        return given
+    array = as_array(name, given)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected numbers, got {type(given).__name__} of {array.dtype}")
+    return torch.tensor(array.astype(array.dtype.newbyteorder("=")))
 
 
-def check_labels(name: str, y: Any, size: int, n_components: int) -> Tensor:
+def check_labels(name: str, y: object, size: int, n_components: int) -> Tensor:
     """Returns ``y`` as a ``LongTensor`` of shape ``(size,)`` with values from −1 (unlabelled) to K − 1.
 
     Raises:
@@ -103,3 +117,76 @@ def check_labels(name: str, y: Any, size: int, n_components: int) -> Tensor:
             f"got {int(labels.min())} to {int(labels.max())}"
         )
     return labels.long()
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
+    """Returns ``value`` if it is one of ``choices``; raises ``ValueError`` otherwise."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}: expected one of {tuple(choices)}, got {value!r}")
+    return value
+
+
+def check_nonnegative(name: str, value: object) -> float:
+    """Returns ``value`` as a float if it is a finite number of at least 0; raises ``ValueError`` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+        raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
+    return float(value)
+
+
+def check_weights(name: str, weight: object, x: Tensor) -> Tensor:
+    """Returns ``weight`` as a tensor ``(N,)`` in x's type, beside x; raises ``ValueError`` if it is none of N weights.
+
+    Raises:
+        TypeError: If the weights are no numbers.
+        ValueError: If their number is not that of x, one is negative or not finite, or all are 0.
+    """
+    given = as_numbers(name, weight).detach()
+    if given.shape != (len(x),):
+        raise ValueError(f"{name}: expected shape ({len(x)},), one for each x, got {tuple(given.shape)}")
+    given = given.to(x)
+    check_finite(name, given)
+    if bool((given < 0).any()) or not bool((given > 0).any()):
+        raise ValueError(f"{name}: expected numbers of at least 0, one above 0, got {float(given.min())} at the least")
+    return given
+
+
+def as_floats(name: str, given: object) -> Tensor:
+    """Returns numbers as a floating-point tensor without a gradient.
+
+    Args:
+        name: What the caller calls the argument.
+        given: A tensor, an array of any floating-point or integer type, rows of numbers, or a pandas or polars frame.
+
+    Raises:
+        TypeError: If it holds anything but real numbers, naming the columns of a frame that do.
+    """
+    if isinstance(given, Tensor):
+        if given.is_complex() or given.dtype == torch.bool:
+            raise TypeError(f"{name}: expected real numbers, got {given.dtype}")
+        return given.detach() if given.is_floating_point() else given.detach().double()
+    array = as_array(name, given)
+    if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
+        columns = [str(c) for c in getattr(given, "columns", []) if not is_numeric(given[c])]  # type: ignore[index]
+        found = f"columns {columns} that hold others" if columns else f"{array.dtype}"
+        raise TypeError(f"{name}: expected real numbers, got {found} in {type(given).__name__}")
+    # Other types, and those of foreign byte order, torch does not know.
+    single = array.dtype.kind == "f" and array.dtype.itemsize <= 4
+    return torch.tensor(array.astype(np.float32 if single else np.float64))
+
+
+def as_array(name: str, given: object) -> npt.NDArray[np.generic]:
+    """Returns a frame, an array or rows as an array; raises ``TypeError`` if that cannot be."""
+    if isinstance(given, str | bytes | Mapping) or given is None or hasattr(given, "toarray"):
+        hint = " (see .toarray())" if hasattr(given, "toarray") else ""
+        raise TypeError(f"{name}: expected a tensor, an array, a frame or rows, got {type(given).__name__}{hint}")
+    convert = getattr(given, "to_numpy", None)
+    try:
+        return np.asarray(convert() if callable(convert) else given)
+    except ValueError as error:
+        raise TypeError(f"{name}: expected rows of equal length, got {type(given).__name__}: {error}") from error
+
+
+def is_numeric(column: object) -> bool:
+    """Whether a frame's column holds real numbers."""
+    kind = np.asarray(column).dtype.kind
+    return kind in "fiu"

@@ -1,4 +1,4 @@
-"""Labels: p(y | z), and what a label says of z."""
+"""Labels: the distribution p(y | z), and what a label says about the component z."""
 
 import math
 from collections.abc import Sequence
@@ -13,19 +13,29 @@ __all__ = ["Labels", "as_labels", "is_labelled"]
 
 
 class Labels(nn.Module):
-    r"""p(y | z): each component belongs to a class, and a label names it, or, with probability ε, another one::
+    r"""The distribution p(y | z) of labels: a label names the component's class, or with probability ε another one::
 
         p(y = c | z) = 1 − ε  where c is the class of z,  ε / (C − 1)  elsewhere
 
     Labels y are integers ``(N,)``, −1 where there is none, or soft labels ``(N, C)``, rows of probabilities of the
-    classes, all −1 where there is none. A soft label says what the *class* is, so noise does not enter it.
+    classes, all −1 where there is none. A soft label gives the probabilities of the *class*, so noise does not change
+    it. The module returns log p(y | z).
 
     Args:
-        classes: the class of each component, K integers from 0, so that a class may have several components.
-        noise: ε, from 0 to below (C − 1) / C.
+        classes: The class of each component, K integers from 0. Several components may have the same class.
+        noise: The probability ε that a label is wrong, from 0 to below (C − 1) / C.
 
     Raises:
-        ValueError: if a class has no component, or ε is out of range.
+        TypeError: If ``classes`` is no sequence of integers.
+        ValueError: If a class has no component, or ε is out of range.
+
+    Examples:
+        >>> from pyro_vmonf import Labels
+        >>> labels = Labels([0, 0, 1], noise=0.1)
+        >>> labels().exp()
+        tensor([[0.9000, 0.1000],
+                [0.9000, 0.1000],
+                [0.1000, 0.9000]])
     """
 
     classes: Tensor
@@ -48,16 +58,25 @@ class Labels(nn.Module):
         self.register_buffer("noise", torch.tensor(float(noise)))
 
     def one_component_per_class(self) -> "Labels":
-        """Labels as noisy, of as many components as there are classes."""
+        """Returns labels with the same noise, for as many components as there are classes."""
         return Labels(range(self.n_classes), float(self.noise)).to(self.classes.device)
 
     def forward(self) -> Tensor:
-        """log p(y | z), ``(K, C)``."""
+        """Returns log p(y | z), ``(K, C)``."""
         own = nn.functional.one_hot(self.classes, self.n_classes).to(self.noise)
         return (own * (1 - self.noise) + (1 - own) * self.noise / max(self.n_classes - 1, 1)).log()
 
     def check(self, y: object, size: int) -> Tensor:
-        """y as integers ``(N,)`` or soft labels ``(N, C)``; raises ``TypeError`` or ``ValueError`` if it is neither."""
+        """Returns y as integers ``(N,)`` or soft labels ``(N, C)``.
+
+        Args:
+            y: The labels, as a tensor, an array or a list.
+            size: The number of points N.
+
+        Raises:
+            TypeError: If y holds neither integers nor soft labels.
+            ValueError: If its shape is another, a label is out of range, or the probabilities of a row do not sum to 1.
+        """
         given = as_numbers("y", y)
         if given.dim() != 2:
             return check_labels("y", given, size, self.n_classes)
@@ -77,15 +96,16 @@ class Labels(nn.Module):
         return given
 
     def validated(self, y: object, size: int) -> Tensor:
-        """y as a tensor; where Pyro's validation is on, checked."""
+        """Returns y as a tensor, checked by :meth:`check` where Pyro's validation is switched on."""
         on = torch.distributions.Distribution._validate_args
         return self.check(y, size) if on else torch.as_tensor(y)
 
     def posterior(self, log_probs: Tensor, y: Tensor | None) -> Tensor:
-        """log q(z | x, y) from log q(z | x) ``(N, K)``.
+        """Returns log q(z | x, y) from log q(z | x), both ``(N, K)``.
 
-        Σ_c b(c) q(z | x, c), in which b is the soft label, or for an integer label p(c | x, y) ∝ q(c | x) p(y | c).
-        Without noise and with one component a class, that is a point mass on the label.
+        q(z | x, y) is Σ_c b(c) q(z | x, c), in which b is the soft label, or p(c | x, y) ∝ q(c | x) p(y | c) for an
+        integer label. Without noise and with one component a class, it is a point mass on the label. Points without
+        a label keep q(z | x).
         """
         if y is None:
             return log_probs
@@ -95,23 +115,26 @@ class Labels(nn.Module):
         else:
             log_factor = y.clamp(min=0).to(log_probs).log()[:, self.classes]
             new = log_probs - self.class_log_probs(log_probs)[:, self.classes] + log_factor
-        # What is excluded must not have a gradient: Pyro's would be NaN.
+        # An excluded component must not have a gradient: Pyro's would be NaN.
         new = new.masked_fill(log_factor == -math.inf, -math.inf)
         return torch.where(is_labelled(y).unsqueeze(-1), new, log_probs)
 
     def log_likelihood(self, y: Tensor) -> Tensor:
-        """log p(y | z) ``(N, K)``; 0 without label, and for soft labels."""
+        """Returns log p(y | z) ``(N, K)``, which is 0 for points without a label, and for soft labels."""
         if y.dim() == 2:
             return self.noise.new_zeros(len(y), len(self.classes))
         return self().T[y.clamp(min=0)].masked_fill(~is_labelled(y).unsqueeze(-1), 0.0)
 
     def class_log_probs(self, log_probs: Tensor) -> Tensor:
-        """log q(c | x) ``(N, C)`` from log q(z | x) ``(N, K)``."""
+        """Returns log q(c | x) ``(N, C)`` of the classes, from log q(z | x) ``(N, K)``."""
         own = nn.functional.one_hot(self.classes, self.n_classes).to(log_probs).log()
         return (log_probs.unsqueeze(-1) + own).logsumexp(-2)
 
     def log_prob(self, log_probs: Tensor, y: Tensor) -> Tensor:
-        """log q(y | x) = log Σ_z q(z | x) p(y | z) of labelled points; for soft labels Σ_c b(c) log q(c | x)."""
+        """Returns log q(y | x) ``(N,)`` in nats, from log q(z | x) ``(N, K)`` of labelled points.
+
+        It is log Σ_z q(z | x) p(y | z), and Σ_c b(c) log q(c | x) for a soft label b.
+        """
         if y.dim() == 1:
             return (log_probs + self.log_likelihood(y).to(log_probs)).logsumexp(-1)
         each = self.class_log_probs(log_probs)
@@ -122,12 +145,29 @@ class Labels(nn.Module):
 
 
 def is_labelled(y: Tensor) -> Tensor:
-    """Which points have a label: y ``(N,)`` or ``(N, C)`` → ``(N,)``."""
+    """Returns which points have a label, ``(N,)``, from integer labels y ``(N,)`` or soft labels ``(N, C)``.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.labels import is_labelled
+        >>> is_labelled(torch.tensor([0, -1, 2]))
+        tensor([ True, False,  True])
+    """
     return y >= 0 if y.dim() == 1 else (y >= 0).any(-1)
 
 
 def as_labels(labels: Labels | None, n_components: int) -> Labels:
-    """``labels``, or one class for each component; raises ``TypeError`` or ``ValueError`` if they are for other K."""
+    """Returns ``labels``, or labels with one class for each component if they are None.
+
+    Raises:
+        TypeError: If ``labels`` are no :class:`Labels`.
+        ValueError: If they are for another number of components.
+
+    Examples:
+        >>> from pyro_vmonf.labels import as_labels
+        >>> as_labels(None, 3)
+        Labels(classes=[0, 1, 2], noise=0)
+    """
     if labels is None:
         return Labels(range(n_components))
     if not isinstance(labels, Labels):

@@ -1,4 +1,4 @@
-"""Distributions and transforms on the simplex, which priors and posteriors of the weights share."""
+"""Distributions and transforms on the simplex, for the priors and posteriors of a mixture's weights."""
 
 from collections.abc import Sequence
 
@@ -12,42 +12,77 @@ __all__ = ["RandomWeights", "StickBreaking", "log_floored", "tail_sums"]
 
 
 class RandomWeights(nn.Module):
-    """A Pyro program with one site, ``"weights"``, on the simplex: a prior of π or a posterior.
+    """A Pyro program with one site, ``"weights"``, on the simplex: a prior of the weights π, or a posterior.
 
-    A subclass gives :meth:`distribution` and :meth:`mean`.
+    A subclass defines :meth:`distribution` and :meth:`mean`.
+
+    Examples:
+        >>> import torch
+        >>> from pyro.distributions import Dirichlet
+        >>> from pyro_vmonf.simplex import RandomWeights
+        >>> class Flat(RandomWeights):
+        ...     def distribution(self):
+        ...         return Dirichlet(torch.ones(3))
+        ...     def mean(self):
+        ...         return torch.full((3,), 1 / 3)
+        >>> Flat()().exp().sum().round(decimals=4)  # a draw of the weights
+        tensor(1.)
     """
 
     def distribution(self) -> TorchDistribution:
-        """The distribution of π ``(K,)``."""
+        """Returns the distribution of the weights π ``(K,)``."""
         raise NotImplementedError
 
     def mean(self) -> Tensor:
-        """E[π] ``(K,)``."""
+        """Returns the expected weights E[π] ``(K,)``."""
         raise NotImplementedError
 
     def forward(self) -> Tensor:
-        """The program: draws π and returns log π ``(*particles, K)``."""
+        """Runs the program: draws π and returns log π ``(*particles, K)``."""
         return log_floored(pyro.sample("weights", self.distribution()))
 
     def log_mean(self) -> Tensor:
-        """log E[π] ``(K,)``, for what is read outside a program."""
+        """Returns log E[π] ``(K,)``, for computations outside a program."""
         return log_floored(self.mean())
 
 
 def tail_sums(counts: Tensor) -> Tensor:
-    """Σ_{j>k} counts_j of each component but the last, ``(K − 1,)``."""
+    """Returns Σ_{j>k} counts_j for each component k but the last, ``(K,)`` → ``(K − 1,)``.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.simplex import tail_sums
+        >>> tail_sums(torch.tensor([5.0, 2.0, 1.0]))
+        tensor([3., 1.])
+    """
     return counts.flip(-1).cumsum(-1).flip(-1)[1:]
 
 
 def log_floored(weights: Tensor) -> Tensor:
-    """log π; a weight too small for its floating-point type counts as the least there is."""
+    """Returns log π, in which a weight below the smallest normal number of its type is replaced by that number.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.simplex import log_floored
+        >>> log_floored(torch.tensor([1.0, 0.0]))
+        tensor([  0.0000, -87.3365])
+    """
     return weights.clamp(min=torch.finfo(weights.dtype).tiny).log()
 
 
 class StickBreaking(Transform):
-    """(0, 1)^(K−1) → the simplex: π_k = v_k Π_{j<k} (1 − v_j), the last piece what is left.
+    """The stick-breaking map from (0, 1)^(K−1) to the simplex.
 
-    The density is that of the first K − 1 weights, as it is for a Dirichlet distribution.
+    The weights are π_k = v_k Π_{j<k} (1 − v_j), and the last one is Π_j (1 − v_j). The density is that of the first
+    K − 1 weights, as it is for a Dirichlet distribution.
+
+    Reference: Ishwaran and James, 2001 (*JASA* 96(453)).
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.simplex import StickBreaking
+        >>> StickBreaking()(torch.tensor([0.5, 0.5]))
+        tensor([0.5000, 0.2500, 0.2500])
     """
 
     domain = constraints.independent(constraints.unit_interval, 1)
@@ -60,7 +95,7 @@ class StickBreaking(Transform):
         return torch.cat([v * before, left[..., -1:]], -1)
 
     def _inverse(self, weights: Tensor) -> Tensor:
-        # What is left is summed from the end, where the small numbers are; where nothing is left v could be anything.
+        # The rest is summed from the end, where the small numbers are. Where the rest is 0, any v is an inverse.
         left = weights.flip(-1).cumsum(-1).flip(-1)
         info = torch.finfo(weights.dtype)
         return (weights[..., :-1] / left[..., :-1].clamp(min=info.tiny)).clamp(info.tiny, 1 - info.eps)

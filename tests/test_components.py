@@ -1,15 +1,19 @@
 """The seam: one (K, N) table, sampling by component, and K flows of any kind."""
 
 import copy
+from functools import partial
 
 import pyro.distributions as dist
 import pytest
 import torch
 import zuko
 from torch import nn
+from torch.nn.functional import pad
 
 from pyro_vmonf.components import MAF, Components, FlowList, RealNVP, StackedFlow, StandardNormal
-from pyro_vmonf.transforms import PLUAffine, Stacked, affine_coupling
+from pyro_vmonf.components.recipes import AlternatingFlow
+from pyro_vmonf.transforms import PLUAffine, Stacked, affine_coupling, coupling_transform
+from pyro_vmonf.transforms.base import VectorTransform
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +35,39 @@ def pyro_flow():
     )
 
 
+class AdditiveCoupling(VectorTransform):
+    def __init__(self, half, network):
+        super().__init__()
+        self.half, self.network = half, network
+
+    def shift(self, x):
+        return pad(self.network(x[..., : self.half])[0], (self.half, 0))
+
+    def _call(self, x):
+        return x + self.shift(x)
+
+    def _inverse(self, y):
+        return y - self.shift(y)
+
+    def log_abs_det_jacobian(self, x, y):
+        return x.new_zeros(x.shape[:-1])
+
+
+class NICE(AlternatingFlow):
+    """A user's recipe: another univariate map, with one parameter in the place of two."""
+
+    def __init__(self, features, components, **settings):
+        additive = partial(coupling_transform, univariate=AdditiveCoupling, shapes=[()])
+        super().__init__(features, components, additive, hidden_features=(8,), **settings)
+
+
 CONTRACT = {
     "realnvp": lambda: RealNVP(2, 3, transforms=4),
     "realnvp-shared": lambda: RealNVP(2, 3, transforms=4, shared=2),
     "realnvp-actnorm": lambda: RealNVP(2, 3, transforms=2, normalization="act"),
     "realnvp-batchnorm": lambda: RealNVP(2, 3, transforms=2, normalization="batch"),
     "maf": lambda: MAF(2, 3, transforms=2, hidden_features=(8,)),
+    "nice": lambda: NICE(2, 3, transforms=3, shared=1),
     "gaussians": lambda: StackedFlow(StandardNormal(2), [PLUAffine(2, components=3)]),
     "list": lambda: FlowList(
         [RealNVP(2, 1, transforms=2), MAF(2, 1, transforms=2), dist.Normal(torch.zeros(2), torch.ones(2)).to_event(1)]

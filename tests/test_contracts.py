@@ -13,7 +13,7 @@ from pyro_vmonf.guides import DirichletPosterior, SoftmaxEncoder, StickBreakingP
 from pyro_vmonf.models import DirichletWeights, FlowMixture, Labels, StickBreakingWeights
 from pyro_vmonf.testing import ComponentsContract, PairContract
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadComponentWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.training.DeadComponentWarning")
 
 
 class LaplaceClouds(Components):
@@ -143,8 +143,8 @@ class Forgetful(LaplaceClouds):
 
 
 class NoLabels(FlowMixture):
-    def forward(self, x=None, y=None, size=None):
-        return super().forward(x, None, size)
+    def forward(self, x=None, y=None, size=None, weight=None):
+        return super().forward(x, None, size, weight)
 
 
 class WrongMean(DirichletWeights):
@@ -153,8 +153,13 @@ class WrongMean(DirichletWeights):
 
 
 class NoSize(SoftmaxEncoder):
-    def forward(self, x, y=None, size=None):
-        return super().forward(x, y, None)
+    def forward(self, x, y=None, size=None, weight=None):
+        return super().forward(x, y, None, weight)
+
+
+class NoWeight(FlowMixture):
+    def forward(self, x=None, y=None, size=None, weight=None):
+        return super().forward(x, y, size)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +194,7 @@ def test_the_contract_of_pairs_reads_weights_as_they_are_drawn():
     [
         (NoLabels, SoftmaxEncoder, "test_labels_are_observed"),
         (FlowMixture, NoSize, "test_the_plate_scales_a_batch"),
+        (NoWeight, SoftmaxEncoder, "test_weight_two_counts_as_two_points"),
     ],
 )
 def test_the_contract_of_pairs_can_fail(model, guide, law):

@@ -7,22 +7,19 @@ import pytest
 import torch
 from pyro.infer import SVI, TraceEnum_ELBO
 from pyro.optim import Adam
-from sklearn.cluster import AgglomerativeClustering
-from sklearn.linear_model import LogisticRegression
-from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from pyro_vmonf import plots
 from pyro_vmonf.components import RealNVP
-from pyro_vmonf.data import pinwheel, two_circles
-from pyro_vmonf.evaluation import calibration, calibration_error, evaluate
+from pyro_vmonf.data import pinwheel
+from pyro_vmonf.evaluation import calibration, calibration_error
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import fit
-from pyro_vmonf.inference.options import Options
-from pyro_vmonf.inference.run import Run
-from pyro_vmonf.inference.start import Start, match_labels, with_labels
 from pyro_vmonf.models import FlowMixture, Labels
+from pyro_vmonf.objectives import Batch, Elbo, ExpectationMaximization, LabelTerm
+from pyro_vmonf.steps import EagerStep
+from pyro_vmonf.training import Trainer, TrainingConfig, TrainingData, fit
+from pyro_vmonf.training.batches import batches_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadComponentWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.training.DeadComponentWarning")
 KINDS = {"plain": ([0, 1, 2], 0.0), "noisy": ([0, 1, 2], 0.2), "several": ([0, 1, 0, 1, 1], 0.0)}
 KINDS["both"] = ([0, 1, 0], 0.1)
 N = 12
@@ -107,8 +104,9 @@ def test_a_step_is_that_of_plain_svi(kind, soft_labels):
     twins = copy.deepcopy((model, guide))
     x, y = torch.randn(N, 2), some_labels(labels)
     given = torch.where((y >= 0).unsqueeze(-1), labels().exp()[y.clamp(min=0) % 2], -1.0) if soft_labels else y
-    settings = {"init": None, "schedule": "constant", "batch_size": 100, "learning_rate": 1e-3, "label_weight": 0.7}
-    history = fit(model, guide, x, given, epochs=1, progress=False, **settings)
+    config = TrainingConfig(epochs=1, schedule="constant", batch_size=100, learning_rate=1e-3)
+    objective = Elbo() + LabelTerm(0.7)
+    history = fit(model, guide, x, given, initializer=None, objective=objective, config=config, progress=False)
 
     def with_labels(model, guide, *args):
         term = guide.label_log_prob(x[y >= 0], given[y >= 0]).mean()
@@ -117,7 +115,7 @@ def test_a_step_is_that_of_plain_svi(kind, soft_labels):
     # Pyro asks an ELBO for both, and steps on the second.
     svi = SVI(*twins, Adam({"lr": 1e-3}), loss=with_labels, loss_and_grads=backward(with_labels))
     value = svi.step(x, given)
-    assert value == pytest.approx(-history.rows[0]["elbo"] - 0.7 * history.rows[0]["labels"], abs=1e-10)
+    assert value == pytest.approx(-history.rows[0]["elbo"] - 0.7 * history.rows[0]["label_log_prob"], abs=1e-10)
     for a, b in zip(
         [*model.parameters(), *guide.parameters()], [p for t in twins for p in t.parameters()], strict=True
     ):
@@ -133,15 +131,15 @@ def backward(function):
     return loss_and_grads
 
 
-@pytest.mark.parametrize("posterior", ["encoder", "exact"])
-def test_all_labelled_is_supervised_training(posterior):
+@pytest.mark.parametrize("objective", [Elbo(), ExpectationMaximization()])
+def test_all_labelled_is_supervised_training(objective):
     """Each component by maximum likelihood on its class alone, the weights on the shares, q by log q(y | x)."""
     x, y = pinwheel(10, wings=3)
     model, guide = pair(Labels([0, 1, 2]))
     twins = copy.deepcopy((model, guide))
-    settings = {"init": None, "schedule": "constant", "batch_size": 100, "learning_rate": 1e-3, "progress": False}
-    fit(model, guide, x, y, epochs=3, posterior=posterior, **settings)
-    if posterior == "exact":  # the encoder has a second term then
+    config = TrainingConfig(epochs=3, schedule="constant", batch_size=100, learning_rate=1e-3)
+    fit(model, guide, x, y, initializer=None, objective=objective + LabelTerm(), config=config, progress=False)
+    if objective == ExpectationMaximization():  # the encoder has a second term then
         guide = twins[1]
     optimizer = torch.optim.Adam([p for t in twins for p in t.parameters()], lr=1e-3)
     for _ in range(3):
@@ -162,167 +160,55 @@ def test_the_exact_posterior_with_labels_maximises_log_p_of_x_and_y(kind):
     labels = Labels(*KINDS[kind])
     model, guide = pair(labels)
     x, y = torch.randn(N, 2), some_labels(labels)
-    run = Run(model, guide, x, y, Options(posterior="exact"), torch.device("cpu"))
-    found = run.objective(x, y, torch.arange(N), N)[0]
-    torch.testing.assert_close(found, loss(model, lambda *args: None, x, y) / N)
+    found = ExpectationMaximization()(model, guide, Batch(x, N, y, n_labelled=int((y >= 0).sum())))
+    torch.testing.assert_close(found.metrics["evidence"], -loss(model, lambda *args: None, x, y).detach() / N)
+    joint = model.log_joint(x).T + labels.log_likelihood(y)
+    encoder = -(joint.detach().softmax(-1) * guide.log_probs(x)).sum(-1).mean()
+    torch.testing.assert_close(found.value, encoder - found.metrics["evidence"])
 
 
-def test_batches_have_the_share_of_labels_asked_for():
-    x, y = torch.randn(100, 2), torch.where(torch.arange(100) < 7, 0, -1)
-    run = Run(*pair(Labels([0, 1])), x, y, Options(batch_size=20, labelled_share=0.25), torch.device("cpu"))
-    batches = run.mixed()
-    assert all(abs(int((y[b] >= 0).sum()) - 0.25 * len(b)) < 1 for b in batches)
-    indices = torch.cat(batches)
-    counts = torch.bincount(indices, minlength=100)
+def batches(y, **numbers):
+    return list(batches_of(TrainingConfig(**numbers))(TrainingData(torch.randn(len(y), 2), y)))
+
+
+def test_batches_have_the_fraction_of_labels_asked_for():
+    y = torch.where(torch.arange(100) < 7, 0, -1)
+    found = batches(y, batch_size=20, labelled_fraction=0.25)
+    assert all(abs(int((y[b] >= 0).sum()) - 0.25 * len(b)) < 1 for b in found)
+    counts = torch.bincount(torch.cat(found), minlength=100)
     assert bool((counts[7:] == 1).all())
     assert int(counts[:7].max() - counts[:7].min()) <= 1
-    plain = Run(*pair(Labels([0, 1])), x, y, Options(batch_size=20), torch.device("cpu")).mixed()
+    plain = batches(y, batch_size=20)
     assert torch.equal(torch.cat(plain).sort().values, torch.arange(100))
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5])
-def test_a_batch_that_is_not_full_has_that_share_too(share):
-    x, y = torch.randn(100, 2), torch.where(torch.arange(100) < 10, 0, -1)
-    (batch,) = Run(*pair(Labels([0, 1])), x, y, Options(labelled_share=share), torch.device("cpu")).mixed()
-    assert float((y[batch] >= 0).double().mean()) == pytest.approx(share, abs=0.01)
+@pytest.mark.parametrize("fraction", [0.1, 0.5])
+def test_a_batch_that_is_not_full_has_that_fraction_too(fraction):
+    y = torch.where(torch.arange(100) < 10, 0, -1)
+    (batch,) = batches(y, labelled_fraction=fraction)
+    assert float((y[batch] >= 0).double().mean()) == pytest.approx(fraction, abs=0.01)
 
 
-def test_given_weights_place_the_classes_that_no_label_names():
-    counts = torch.tensor([60, 30, 210])
-    blob = torch.arange(3).repeat_interleave(counts)
-    x = torch.randn(300, 2) + 8 * torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])[blob]
-    seen = torch.full((300,), -1)
-    seen[:3] = 0
-    for y in (None, seen):
-        model = FlowMixture(RealNVP(2, 3, transforms=2), [0.2, 0.1, 0.7])
-        guide = SoftmaxEncoder(mlp(2, 3), 3)
-        fit(model, guide, x, y, init="kmeans", epochs=3, init_epochs=10, batch_size=64, progress=False)
-        owned = torch.bincount(model.components.log_prob(x).argmax(0), minlength=3)
-        assert bool(((owned - counts).abs() < 6).all()), owned
+@pytest.mark.parametrize("y", [None, torch.zeros(100).long()])
+def test_a_fraction_has_no_part_where_all_points_are_alike(y):
+    data = TrainingData(torch.randn(100, 2), y)
+    found = list(batches_of(TrainingConfig(batch_size=20, labelled_fraction=0.25))(data))
+    assert torch.equal(torch.cat(found).sort().values, torch.arange(100))
 
 
-def test_labels_come_back_with_their_state(tmp_path):
-    saved, other = Labels([0, 0, 1], 0.1), Labels([0, 1, 1])
-    other.load_state_dict(saved.state_dict())
-    assert str(other) == str(saved)
-    torch.testing.assert_close(other(), saved())
-    settings = {"init": None, "epochs": 1, "progress": False, "checkpoint": tmp_path / "fit.pt"}
-    fit(*pair(saved), X, torch.where(torch.arange(20) < 3, 0, -1), **settings)
-    with pytest.raises(ValueError, match="labels"):
-        fit(*pair(Labels([0, 1, 1])), X, torch.where(torch.arange(20) < 3, 0, -1), **settings)
-
-
-def test_the_labels_order_a_start_and_overrule_it():
-    r = torch.tensor([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1], [0.0, 0.2, 0.8], [0.0, 0.1, 0.9], [0.1, 0.8, 0.1]])
-    found, _ = match_labels(r, torch.tensor([1, -1, 0, -1, 1]), Labels([0, 1, 1]))
-    torch.testing.assert_close(found.sum(-1), torch.ones(5))
-    assert found[:, 0].tolist() == pytest.approx([0, 0.1, 1, 0.9, 0], abs=1e-9)
-    torch.testing.assert_close(found[0, 1:].sort().values, torch.tensor([0.1, 0.9]))
-
-
-def test_a_start_finds_the_classes_before_their_components():
-    """Four arcs of two rings, two of which no label meets: each is in its ring's class all the same."""
-    x, y = two_circles(200, seed=0)
-    seen = torch.full_like(y, -1)
-    for c in (0, 1):
-        indices = ((y == c) & (x[:, 0] > 0.3)).nonzero().squeeze(-1)[:2]
-        seen[indices] = c
-    found = with_labels(Start("spectral"), x, seen, Labels([0, 1, 1, 0]))
-    torch.testing.assert_close(found.sum(-1), torch.ones(400))
-    assert torch.equal(Labels([0, 1, 1, 0]).classes[found.argmax(-1)], y)
-    assert bool((found.sum(0) > 40).all())
-    assert with_labels(Start("random"), x, seen, Labels([0, 0, 1, 1])) is None
-
-
-def test_a_start_with_a_number_of_clusters_of_its_own_keeps_it():
-    x, wings = pinwheel(40, wings=4)
-    seen = torch.where(torch.arange(160) % 8 == 0, wings % 2, -1)
-    found = with_labels(Start(AgglomerativeClustering(4)), x, seen, Labels([0, 0, 1, 1]))
-    assert found.shape == (160, 4)
-    assert float((Labels([0, 0, 1, 1]).classes[found.argmax(-1)] == wings % 2).double().mean()) > 0.95
-
-
-@pytest.mark.parametrize("soft_labels", [False, True])
-@pytest.mark.parametrize("owners", [[0, 1, 2], [0, 0, 1, 2]])
-@pytest.mark.parametrize("method", [LabelSpreading("knn"), SelfTrainingClassifier(LogisticRegression())])
-def test_a_start_may_learn_from_the_labels(method, owners, soft_labels):
-    x, wings = pinwheel(60, wings=3)
-    seen = torch.where(torch.arange(180) % 10 == 0, wings, -1)
-    y = torch.where((seen >= 0)[:, None], torch.eye(3)[wings], -1.0) if soft_labels else seen
-    found = with_labels(Start(method), x, y, Labels(owners))
-    torch.testing.assert_close(found.sum(-1), torch.ones(180))
-    assert float((Labels(owners).classes[found.argmax(-1)] == wings).double().mean()) > 0.95
-    assert bool((found.sum(0) > 10).all())
-
-
-def test_points_that_no_label_reaches_have_equal_shares():
-    x = torch.cat([torch.randn(20, 2), 100 + torch.randn(20, 2)])
-    y = torch.full((40,), -1)
-    y[:2] = torch.tensor([0, 1])
-    found = with_labels(Start(LabelSpreading("knn", n_neighbors=5)), x, y, Labels([0, 1]))
-    torch.testing.assert_close(found[20:], torch.full((20, 2), 0.5))
-
-
-def test_a_start_that_learns_from_labels_needs_some():
-    with pytest.raises(ValueError, match="init: expected labels in y for LabelSpreading to learn, got none"):
-        fit(*pair(Labels([0, 1, 2])), torch.randn(30, 2), init=LabelSpreading("knn"), epochs=1, progress=False)
-
-
-def test_two_arcs_a_ring_are_learned_from_four_labels():
-    x, y = two_circles(400, seed=1)
-    seen = torch.where(torch.isin(torch.arange(800), torch.cat([(y == c).nonzero()[:2, 0] for c in (0, 1)])), y, -1)
-    labels = Labels([0, 0, 1, 1])
-    model = FlowMixture(RealNVP(2, 4, transforms=4), "learned", labels=labels)
-    guide = SoftmaxEncoder(mlp(2, 4, (32,)), 4, labels=labels)
-    fit(model, guide, x, seen, init="spectral", epochs=40, batch_size=64, clip_norm=5.0, progress=False)
-    x_test, y_test = two_circles(150, seed=2)
-    assert float((evaluate(model, guide, x_test).predict() == y_test).double().mean()) > 0.98
-
-
-def test_a_class_that_no_label_names_is_discovered():
-    x, y = pinwheel(100, wings=3)
-    seen = torch.where((torch.arange(300) % 20 == 0) & (y != 1), y, -1)
-    model, guide = FlowMixture(RealNVP(2, 3, transforms=4), "learned"), SoftmaxEncoder(mlp(2, 3, (32,)), 3)
-    fit(model, guide, x, seen, init="gmm", epochs=40, batch_size=64, progress=False)
-    assert float((evaluate(model, guide, x).predict() == y).double().mean()) > 0.95
-
-
-def test_noisy_labels_are_outvoted():
-    x, y = pinwheel(100, wings=3)
-    wrong = torch.rand(300, generator=torch.Generator().manual_seed(0)) < 0.3
-    noisy = torch.where(wrong, (y + 1 + torch.arange(300) % 2) % 3, y)
-    labels = Labels(range(3), 0.3)
-    model, guide = (
-        FlowMixture(RealNVP(2, 3, transforms=4), "learned", labels),
-        SoftmaxEncoder(mlp(2, 3), 3, 1.0, labels),
-    )
-    fit(model, guide, x, noisy, init="gmm", epochs=40, batch_size=64, progress=False)
-    evaluation = evaluate(model, guide, x)
-    assert float((evaluation.predict("exact") == y).double().mean()) > 0.97
-    assert float((evaluation.predict() == y).double().mean()) > 0.97
-
-
-def test_several_components_make_a_class():
-    x, wings = pinwheel(60, wings=4)
-    y = wings % 2
-    seen = torch.where(torch.arange(240) % 12 == 0, y, -1)
-    labels = Labels([0, 0, 1, 1])
-    model = FlowMixture(RealNVP(2, 4, transforms=2), "learned", labels)
-    guide = SoftmaxEncoder(mlp(2, 4, (32,)), 4, labels=labels)
-    fit(model, guide, x, seen, init="gmm", epochs=30, batch_size=64, learning_rate=1e-2, progress=False)
-    evaluation = evaluate(model, guide, x)
-    assert evaluation.class_probs("exact").shape == (240, 2)
-    for by in ("encoder", "exact"):
-        assert float((evaluation.predict(by) == y).double().mean()) > 0.97
-
-
-def test_soft_labels_train():
-    x, y = pinwheel(100, wings=3)
-    soft_labels = 0.8 * torch.nn.functional.one_hot(y, 3).double() + 0.2 / 3
-    soft_labels[torch.arange(300) % 10 != 0] = -1
-    model, guide = FlowMixture(RealNVP(2, 3, transforms=4)), SoftmaxEncoder(mlp(2, 3, (32,)), 3)
-    fit(model, guide, x, soft_labels, init="gmm", epochs=30, batch_size=64, labelled_share=0.2, progress=False)
-    assert float((evaluate(model, guide, x).predict() == y).double().mean()) > 0.95
+def test_labelled_points_join_a_batch_that_is_not_labelled_throughout():
+    x, y = torch.randn(100, 2), torch.where(torch.arange(100) < 30, 1, -1)
+    trainer = Trainer(*pair(Labels([0, 1])), TrainingData(x, y), TrainingConfig(batch_size=20), step=EagerStep)
+    for indices in (torch.arange(20, 40), torch.arange(60, 80)):
+        batch = trainer.batch(indices)
+        assert torch.equal(batch.x, x[indices])
+        assert (batch.y is None) == (batch.n_labelled == 0)
+        assert (len(batch.labelled.x), batch.labelled.n_labelled, batch.labelled.all_labelled) == (20, 20, True)
+        assert len(batch.labelled.x.unique(dim=0)) == 20
+        assert bool(torch.isin(batch.labelled.x, x[:30]).all())
+    whole = trainer.batch(torch.arange(20))
+    assert whole.all_labelled
+    assert whole.labelled is None
 
 
 def test_calibration_is_that_of_the_draws():
@@ -374,27 +260,22 @@ SOFT_LABELS = torch.nn.functional.one_hot(Y, 3).double()
 
 
 @pytest.mark.parametrize(
-    ("y", "settings", "error", "message"),
+    ("y", "error", "message"),
     [
-        (Y + 1, {}, ValueError, "y: expected labels from -1 .* to 2, got 1 to 3"),
-        (Y / 2, {}, TypeError, "y: expected integer labels, got torch.float"),
-        (0 * Y - 1, {}, ValueError, "y: expected a label at least, got −1 throughout"),
-        (0.9 * SOFT_LABELS, {}, ValueError, "y: expected soft labels ≥ 0 that sum to 1 .* got 20 other rows"),
-        (SOFT_LABELS.index_fill(0, torch.tensor([0]), torch.nan), {}, ValueError, "got 1 other rows"),
-        (SOFT_LABELS.long(), {}, TypeError, r"y: expected integers \(20,\), or soft labels as floating-point"),
-        (np.array(["a"] * 20), {}, TypeError, "y: expected numbers, got ndarray that holds others"),
-        (["a"] * 20, {}, TypeError, "y: expected numbers, got list that holds others"),
-        (None, {"labelled_share": 0.5}, ValueError, "labelled_share: expected labels in y"),
-        (None, {"interleave": True}, ValueError, "interleave.*: expected labels in y"),
-        (SOFT_LABELS[:, :2], {}, ValueError, r"y: expected soft labels of shape \(20, 3\), got \(20, 2\)"),
-        (Y, {"label_weight": -1.0}, ValueError, "label_weight: expected a finite number above 0, got -1.0"),
-        (Y, {"labelled_share": 1.0}, ValueError, "labelled_share: expected a number between 0 and 1, got 1.0"),
-        (Y, {"labelled_share": 0.5, "interleave": True}, ValueError, "labelled_share: expected None with interleave"),
+        (Y + 1, ValueError, "y: expected labels from -1 .* to 2, got 1 to 3"),
+        (Y / 2, TypeError, "y: expected integer labels, got torch.float"),
+        (0 * Y - 1, ValueError, "y: expected a label at least of the points to train on, got −1 throughout"),
+        (0.9 * SOFT_LABELS, ValueError, "y: expected soft labels ≥ 0 that sum to 1 .* got 20 other rows"),
+        (SOFT_LABELS.index_fill(0, torch.tensor([0]), torch.nan), ValueError, "got 1 other rows"),
+        (SOFT_LABELS.long(), TypeError, r"y: expected integers \(20,\), or soft labels as floating-point"),
+        (np.array(["a"] * 20), TypeError, "y: expected numbers, got ndarray of <U1"),
+        (["a"] * 20, TypeError, "y: expected numbers, got list of <U1"),
+        (SOFT_LABELS[:, :2], ValueError, r"y: expected soft labels of shape \(20, 3\), got \(20, 2\)"),
     ],
 )
-def test_a_fit_refuses(y, settings, error, message):
+def test_a_fit_refuses(y, error, message):
     with pytest.raises(error, match=message):
-        fit(*pair(Labels(range(3))), X, y, progress=False, **settings)
+        fit(*pair(Labels(range(3))), X, y, progress=False)
 
 
 def test_a_guide_with_other_labels_is_refused():

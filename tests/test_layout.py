@@ -1,13 +1,17 @@
-"""The layout: imports run one way, packages match the folders, links hold, the wheel is whole."""
+"""The layout: imports run one way, what belongs in one place stands there alone, packages match the folders."""
 
 import ast
+import dataclasses
+import graphlib
 import importlib
-import re
+import inspect
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from pyro_vmonf.training import TrainingConfig, fit
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -16,10 +20,22 @@ else:
 
 ROOT = Path(__file__).parent.parent
 # Each folder or file may import those before it.
-GROUND = ["_validation", "_io", "_torch"]
-FOLDERS = [*GROUND, "labels", "simplex", "data", "plots", "transforms", "components", "models", "guides", "evaluation"]
-FOLDERS += ["inference", "testing", "reproduce", "cli"]
+GROUND = ["_validation", "_io", "_torch", "_plate"]
+FLOORS = [*GROUND, "labels", "simplex", "architecture", "data", "plots", "transforms", "components", "models", "guides"]
+FLOORS += [
+    "evaluation",
+    "initialization",
+    "objectives",
+    "steps",
+    "checkpointing",
+    "training",
+    "selection",
+    "testing",
+    "reproduce",
+]
+FLOORS += ["cli"]
 ALONE = {"data", "plots"}  # these know arrays and tensors, no model
+CONTRACTS = "testing"  # holds tests, which train by hand and begin from a seed as tests do
 
 
 def modules():
@@ -32,29 +48,59 @@ def modules():
         yield folder.removesuffix(".py"), path
 
 
-def imported_folders(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
+def parsed(*left_out):
+    """(folder, path below the root, syntax tree) of every module but those of folders left out."""
+    for folder, path in modules():
+        if folder not in left_out:
+            yield folder, path.relative_to(ROOT), ast.parse(path.read_text())
+
+
+def imported(tree):
+    """The modules and names that a module imports, with the module that each comes from."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names = [f"{node.module}.{a.name}" if node.module == "pyro_vmonf" else node.module for a in node.names]
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            if name.startswith("pyro_vmonf."):
-                yield name.split(".")[1]
+            yield from (alias.name for alias in node.names)
+
+
+def calls(tree):
+    """(what a method is called on as text, or None; the name; the line) of every call."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield ast.unparse(node.func.value), node.func.attr, node.lineno
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield None, node.func.id, node.lineno
 
 
 def test_imports_run_one_way():
     seen = set()
-    for folder, path in modules():
-        if folder == "__init__":
-            continue
+    for folder, path, tree in parsed("__init__"):
         seen.add(folder)
-        for other in imported_folders(path):
-            allowed = {*GROUND, folder} if folder in ALONE else set(FOLDERS[: FOLDERS.index(folder) + 1])
-            assert other in allowed, f"{path.relative_to(ROOT)} imports {other}"
-    assert seen == set(FOLDERS)
+        allowed = {*GROUND, folder} if folder in ALONE else set(FLOORS[: FLOORS.index(folder) + 1])
+        for name in imported(tree):
+            if name.startswith("pyro_vmonf."):
+                assert name.split(".")[1] in allowed, f"{path} imports {name}"
+    assert seen == set(FLOORS)
+
+
+def test_no_files_import_each_other():
+    """Not even in a circle, wherever they stand."""
+    names = {}
+    for _, path, tree in parsed("__init__"):
+        parts = path.with_suffix("").parts
+        parts = parts if parts[0] == "pyro_vmonf" else ("pyro_vmonf", *parts)
+        names[".".join(parts).removesuffix(".__init__")] = tree
+    edges = {}
+    for name, tree in names.items():
+        modules = ({other, other.rpartition(".")[0]} for other in imported(tree))
+        # Where a module and one of its names are both meant, as in "from package import module", it is the module.
+        edges[name] = {max(found, key=len) for both in modules if (found := both & set(names))}
+    try:
+        graphlib.TopologicalSorter(edges).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"these import each other: {' <- '.join(error.args[1])}")
 
 
 def test_packages_are_the_folders():
@@ -103,9 +149,69 @@ def test_no_data_files_are_committed():
     assert not [name for name in done.stdout.splitlines() if name.endswith((".gz", ".pt", "ubyte"))]
 
 
+STATE = {"fork_rng", "get_rng_state", "get_rng_state_all", "set_rng_state", "set_rng_state_all", "set_rng_seed"}
+STATE |= {"scope", "clear_param_store", "validation_enabled", "enable_validation", "set_default_validate_args"}
+SEEDED = {"torch", "torch.cuda", "torch.random", "pyro", "random", "np.random", "numpy.random"}
+
+
 def test_global_state_is_switched_in_one_place():
     """Random state, parameter store and validation: everything else uses the context managers of ``_torch``."""
-    for folder, path in modules():
-        if folder != "_torch":
-            found = re.findall(r"fork_rng|\.scope\(|validation_enabled|enable_validation", path.read_text())
-            assert not found, f"{path.relative_to(ROOT)} has {found}"
+    for _, path, tree in parsed("_torch", CONTRACTS):
+        for owner, name, line in calls(tree):
+            writes = "get_param_store" in (owner or "") and name != "get_state"
+            seeds = owner in SEEDED and name in {"manual_seed", "manual_seed_all", "seed"}
+            assert name not in STATE, f"{path}, line {line}: {name}"
+            assert not writes, f"{path}, line {line}: {owner}.{name}"
+            assert not seeds, f"{path}, line {line}: {owner}.{name}"
+
+
+def test_parameters_are_updated_in_steps_alone():
+    for _, path, tree in parsed("steps", CONTRACTS):
+        for owner, name, line in calls(tree):
+            assert name != "backward", f"{path}, line {line}: {owner}.backward"
+            assert owner is None or name != "step", f"{path}, line {line}: {owner}.step"
+
+
+def test_no_file_is_executed():
+    """A file that Python unpickles can do anything."""
+    for _, path, tree in parsed():
+        for name in imported(tree):
+            assert name.split(".")[0] not in {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}, path
+            assert name not in {"torch.load", "torch.save", "torch.jit", "torch.package"}, f"{path} imports {name}"
+        for owner, name, line in calls(tree):
+            assert owner != "torch" or name not in {"load", "save"}, f"{path}, line {line}: torch.{name}"
+            assert "pickle" not in (owner or ""), f"{path}, line {line}: {owner}.{name}"
+
+
+def test_steps_read_nothing_back_to_the_host():
+    """Whatever a step evaluates waits for no device; a constructor's arguments are checked in ``_validation``."""
+    for folder, path, tree in parsed():
+        if folder in {"objectives", "steps", "transforms"}:
+            for owner, name, line in calls(tree):
+                reads = {"item", "tolist", "cpu", "numpy"} if owner is not None else {"float", "int", "bool"}
+                assert name not in reads, f"{path}, line {line}: {name}"
+
+
+# Where numbers enter, and the one flag of a step. Plain numbers, of math.isfinite, are not scanned.
+SCANS = {
+    "pyro_vmonf/_validation.py": "arguments",
+    "pyro_vmonf/initialization/responsibilities.py": "the answer of a clusterer",
+    "pyro_vmonf/checkpointing/checkpointer.py": "a file",
+    "pyro_vmonf/steps/eager.py": "the flag of a step",
+    "pyro_vmonf/plots.py": "what a picture leaves out",
+}
+
+
+def test_finiteness_is_asked_where_data_enter():
+    found = set()
+    for _, path, tree in parsed(CONTRACTS):
+        for owner, name, _ in calls(tree):
+            if name in {"isfinite", "isnan", "isinf"} and owner != "math":
+                found.add(str(path))
+    assert found <= set(SCANS), sorted(found - set(SCANS))
+
+
+def test_a_fit_and_its_config_share_no_parameter():
+    """What is a number of the fit is none of its arguments, so that there is one way to say it."""
+    fields = {one.name for one in dataclasses.fields(TrainingConfig)}
+    assert not fields & set(inspect.signature(fit).parameters)

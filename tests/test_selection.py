@@ -1,18 +1,20 @@
 """The search for the number of components."""
 
+import pandas as pd
 import pytest
 import torch
 
-from pyro_vmonf import plots
+from pyro_vmonf import plots, selection
 from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import pinwheel
 from pyro_vmonf.evaluation import accuracy, evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.inference import select_components
-from pyro_vmonf.inference.selection import choose, effective_parameters, merge, overlaps
+from pyro_vmonf.initialization import Initializer
 from pyro_vmonf.models import FlowMixture
+from pyro_vmonf.selection import choose, effective_parameters, merge, overlaps, select_components
+from pyro_vmonf.training import TrainingConfig, fit
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadComponentWarning")
+CONFIG = TrainingConfig(epochs=30, batch_size=128, learning_rate=1e-2)
 
 
 def build(k):
@@ -58,14 +60,14 @@ def test_overlap_by_hand():
 
 def test_a_single_cloud_is_one_cluster():
     x = torch.randn(600, 2, generator=torch.Generator().manual_seed(0))
-    settings = {"epochs": 30, "init_epochs": 15, "batch_size": 128, "learning_rate": 1e-2, "progress": False}
-    assert select_components(build, x, most=4, **settings).n_components == 1
+    settings = {"initializer": Initializer("gmm", warmup_epochs=15), "config": CONFIG, "progress": False}
+    assert select_components(x, range(1, 5), build=build, **settings).n_components == 1
 
 
 def test_three_wings_are_found_from_six():
     x, _ = pinwheel(200, wings=3, seed=1)
-    settings = {"epochs": 30, "init_epochs": 15, "batch_size": 128, "learning_rate": 1e-2, "progress": False}
-    found = select_components(build, x, most=6, fewest=2, **settings)
+    settings = {"initializer": Initializer("gmm", warmup_epochs=15), "config": CONFIG, "progress": False}
+    found = select_components(x, range(2, 7), build=build, **settings)
     assert [row["n_components"] for row in found.rows] == [6, 5, 4, 3, 2]
     assert found.n_components == 3
     assert found.model.n_components == found.guide.n_components == 3
@@ -80,23 +82,23 @@ def test_three_wings_are_found_from_six():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"most": 0}, "most: expected an integer of at least 1, got 0"),
-        ({"most": 2, "fewest": 3}, "most: expected an integer of at least 3, got 2"),
-        ({"most": 2, "overlap": 2.0}, "overlap: expected a number between 0 and 1, got 2.0"),
-        ({"most": 2, "held_out": 1.0}, "held_out: expected a share between 0 and 1"),
-        ({"most": 2, "held_out": 0.001}, "held_out: expected a share .* leaves 2 points or more"),
+        ({"n_components": [0, 1]}, "n_components: expected an integer of at least 1, got 0"),
+        ({"n_components": []}, "n_components: expected at least one number, got none"),
+        ({"overlap": 2.0}, "overlap: expected a number between 0 and 1, got 2.0"),
+        ({"validation_fraction": 1.0}, "validation_fraction: expected a number between 0 and 1, got 1.0"),
+        ({"validation_fraction": 0.001}, "validation_fraction: expected one that holds out 2 points or more"),
     ],
 )
 def test_bad_searches_are_named(settings, message):
     x, _ = pinwheel(40, wings=3)
     with pytest.raises(ValueError, match=message):
-        select_components(build, x, **settings)
+        select_components(x, **{"n_components": [1, 2], "build": build} | settings)
 
 
 def test_build_must_do_as_it_is_told():
     x, _ = pinwheel(40, wings=3)
     with pytest.raises(ValueError, match="build: expected a model of 4 components, got 3"):
-        select_components(lambda k: build(3), x, most=4)
+        select_components(x, [3, 4], build=lambda k: build(3))
 
 
 def test_a_component_without_points_goes_first():
@@ -111,17 +113,33 @@ def test_parameters_that_do_nothing_are_not_counted():
     assert effective_parameters(model, x) <= sum(p.numel() for p in model.parameters()) - 3 * 6
 
 
-@pytest.mark.filterwarnings("ignore:most. 3 components")
+@pytest.mark.filterwarnings("ignore:n_components. 3 components")
 def test_a_search_goes_on_from_its_checkpoints(tmp_path):
     x, _ = pinwheel(60, wings=3)
-    settings = {"epochs": 4, "init_epochs": 3, "progress": False, "checkpoint": tmp_path / "search.pt"}
-    first = select_components(build, x, most=3, **settings)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["search-1.pt", "search-2.pt", "search-3.pt"]
-    again = select_components(build, x, most=3, **settings)
+    settings = {"initializer": Initializer("gmm", warmup_epochs=3), "config": TrainingConfig(epochs=4)}
+    settings |= {"build": build, "progress": False, "checkpoint": tmp_path / "search.safetensors"}
+    first = select_components(x, range(1, 4), **settings)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"search-{k}.safetensors" for k in (1, 2, 3)]
+    again = select_components(x, range(1, 4), **settings)
     keep = [[r["validation_evidence"] for r in found.rows] for found in (first, again)]
     assert keep[0] == keep[1]
-    with pytest.raises(ValueError, match="y: expected no labels"):
-        select_components(build, x, most=3, y=torch.zeros(180).long())
+    with pytest.raises(TypeError, match="'y'"):  # labels would say how many components there are
+        select_components(x, range(1, 4), y=torch.zeros(180).long(), **settings)
+
+
+def test_each_fit_warms_up_as_long_as_the_first(monkeypatch):
+    lengths = []
+
+    def spy(*arguments, **settings):
+        history = fit(*arguments, **settings)
+        lengths.append(sum(row["phase"] == 0 for row in history.rows))
+        return history
+
+    monkeypatch.setattr(selection, "fit", spy)
+    x, _ = pinwheel(60, wings=3)
+    initializer, config = Initializer("gmm", warmup_epochs=3), TrainingConfig(epochs=1)
+    select_components(x, [2, 4], build=build, initializer=initializer, config=config, progress=False)
+    assert lengths == [3, 3]
 
 
 def test_components_without_points_do_not_stop_a_search():
@@ -130,12 +148,24 @@ def test_components_without_points_do_not_stop_a_search():
     shares[torch.arange(180), torch.arange(180) % 3] = 1
     merged = merge(merge(shares)) + 1e-6
     assert merged.shape == (180, 3)
-    settings = {"epochs": 2, "init_epochs": 1, "progress": False}
-    found = select_components(build, x, most=5, init=lambda features: shares[: len(features)] + 1e-30, **settings)
+    initializer = Initializer(lambda features: shares[: len(features)] + 1e-30, warmup_epochs=1)
+    settings = {"build": build, "config": TrainingConfig(epochs=2), "progress": False}
+    found = select_components(x, range(1, 6), initializer=initializer, **settings)
     assert len(found.rows) == 5
 
 
 def test_a_search_that_merges_nothing_says_so():
     x, _ = pinwheel(60, wings=2)
-    with pytest.warns(UserWarning, match="most: 2 components share so little"):
-        select_components(build, x, most=2, init="gmm", epochs=2, init_epochs=20, progress=False, checkpoint=None)
+    with pytest.warns(UserWarning, match="n_components: 2 components share so little"):
+        select_components(x, [1, 2], build=build, config=TrainingConfig(epochs=2), progress=False)
+
+
+def test_a_search_builds_its_own_pairs_where_none_are_given():
+    x, _ = pinwheel(40, wings=2)
+    settings = {"initializer": Initializer("gmm", warmup_epochs=1), "config": TrainingConfig(epochs=1)}
+    frame = pd.DataFrame(x.numpy(), columns=["length", "width"])
+    found = select_components(frame, [1, 3], overlap=0.0, progress=False, **settings)
+    assert [row["n_components"] for row in found.rows] == [3, 1]
+    assert found.pairs[3][0].components.event_shape == (2,)
+    with pytest.raises(ValueError, match=r"x: expected shape \(N, D\) where build is not given, got \(80,\)"):
+        select_components(frame["length"], [1, 3], progress=False)

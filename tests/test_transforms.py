@@ -20,10 +20,66 @@ from pyro_vmonf.transforms import (
     affine_autoregressive,
     affine_coupling,
     clear_caches,
+    coupling_transform,
+    masked_autoregressive_transform,
     select,
 )
+from pyro_vmonf.transforms.affine import BoundedLogScale
+from pyro_vmonf.transforms.base import VectorTransform
 
 D, K, N = 5, 3, 7
+SLOPES = [(), (2,)]  # a shift, and a log-slope on either side of it
+
+
+def log_slopes(u, raw):
+    """Of a map with one slope where u is negative and another elsewhere."""
+    return torch.where(u < 0, *raw.tanh().unbind(-1))
+
+
+class SlopeCoupling(VectorTransform):
+    """A user's univariate map in a coupling."""
+
+    def __init__(self, half, network):
+        super().__init__()
+        self.half, self.network = half, network
+
+    def parameters_at(self, x):
+        return x[..., : self.half], x[..., self.half :], *self.network(x[..., : self.half])
+
+    def _call(self, x):
+        first, rest, shift, raw = self.parameters_at(x)
+        return torch.cat([first, shift + rest * log_slopes(rest, raw).exp()], -1)
+
+    def _inverse(self, y):
+        first, rest, shift, raw = self.parameters_at(y)
+        return torch.cat([first, (rest - shift) * (-log_slopes(rest - shift, raw)).exp()], -1)
+
+    def log_abs_det_jacobian(self, x, y):
+        _, rest, _, raw = self.parameters_at(x)
+        return log_slopes(rest, raw).sum(-1)
+
+
+class SlopeAutoregressive(VectorTransform):
+    """The same map, autoregressive."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def _call(self, x):
+        shift, raw = self.network(x)
+        return shift + x * log_slopes(x, raw).exp()
+
+    def _inverse(self, y):
+        x = torch.zeros_like(y)
+        for _ in range(y.shape[-1]):
+            shift, raw = self.network(x)
+            x = (y - shift) * (-log_slopes(y - shift, raw)).exp()
+        return x
+
+    def log_abs_det_jacobian(self, x, y):
+        return log_slopes(x, self.network(x)[1]).sum(-1)
+
 
 REGISTRY = {
     "plu": lambda k: PLUAffine(D, components=k),
@@ -37,6 +93,8 @@ REGISTRY = {
     "maf-narrow": lambda k: affine_autoregressive(D, (2,), components=k),
     "maf-deep": lambda k: affine_autoregressive(D, (9, 8), components=k),
     "iaf": lambda k: Inverse(affine_autoregressive(D, (9,), components=k)),
+    "slope-coupling": lambda k: coupling_transform(D, (6,), SlopeCoupling, SLOPES, components=k),
+    "slope-maf": lambda k: masked_autoregressive_transform(D, (9,), SlopeAutoregressive, SLOPES, components=k),
     "permutation": lambda k: Permutation(torch.tensor([2, 0, 4, 1, 3])),
     "reversal": lambda k: Reverse(),
 }
@@ -194,11 +252,12 @@ def test_device_and_dtype(name, device):
 
 
 def test_made_is_autoregressive():
-    made_network = MADE(D, (64, 64))
+    made_network = MADE(D, (64, 64), [(), (2, 3)])
     for output in range(2):
-        matrix = jacobian(lambda x, o=output: made_network(x)[o].squeeze(0), torch.randn(1, D)).squeeze(1).abs()
-        assert torch.equal(matrix.triu(), torch.zeros(D, D))
-        assert bool((matrix.tril(-1) != 0).any(0)[:-1].all()), "every feature but the last is used"
+        matrix = jacobian(lambda x, o=output: made_network(x)[o].squeeze(0), torch.randn(1, D)).squeeze(-2).abs()
+        for entry in matrix.reshape(D, -1, D).unbind(1):
+            assert torch.equal(entry.triu(), torch.zeros(D, D))
+            assert bool((entry.tril(-1) != 0).any(0)[:-1].all()), "every feature but the last is used"
 
 
 def test_made_of_one_feature():
@@ -207,15 +266,41 @@ def test_made_of_one_feature():
     torch.testing.assert_close(transform.inv(transform(x)), x)
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: ConditionerMLP(3, (8,), 2, max_log_scale=0.5), lambda: MADE(3, (8,), max_log_scale=0.5)]
-)
-def test_log_scales_are_bounded(make):
-    network = make()
-    for parameter in network.parameters():
+@pytest.mark.parametrize("make", [ConditionerMLP, MADE])
+@pytest.mark.parametrize("k", [None, K])
+def test_conditioners_return_one_tensor_for_each_shape(make, k):
+    shapes = [(), (4,), (2, 3)]
+    sizes = (D, (8,), D) if make is ConditionerMLP else (D, (8,))
+    network = make(*sizes, shapes, components=k)
+    x = torch.randn(N, D) if k is None else torch.randn(k, N, D)
+    assert [tuple(y.shape) for y in network(x)] == [(*x.shape, *shape) for shape in shapes]
+
+
+@pytest.mark.parametrize(("make", "inputs"), [(affine_coupling, 2), (affine_autoregressive, 4)])
+def test_log_scales_are_bounded(make, inputs):
+    transform = make(4, (8,), max_log_scale=0.5)
+    for parameter in transform.parameters():
         parameter.data *= 1000
-    _, log_scale = network(1e3 * torch.randn(100, 3))
+    (network,) = (part for part in transform.modules() if isinstance(part, BoundedLogScale))
+    _, log_scale = network(1e3 * torch.randn(100, inputs))
     assert float(log_scale.detach().abs().max()) <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("transform", "settings"),
+    [
+        (PLUAffine(D, components=K, max_log_scale=2.0), ["components=3, max_log_scale=2.0"]),
+        (PReLU(D, max_log_slope=2.0), ["features=5, max_log_slope=2.0"]),
+        (BatchNorm(D, momentum=0.5), ["momentum=0.5, epsilon=1e-05, max_log_scale=5.0"]),
+        (affine_coupling(D, (6,), max_log_scale=0.5), ["max_log_scale=0.5", "in_features=2, out_features=6"]),
+        (affine_autoregressive(D, (6,), max_log_scale=0.5), ["max_log_scale=0.5", "in_features=5, out_features=6"]),
+        (Permutation(torch.arange(D)), ["features=5"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_settings_are_printed(transform, settings):
+    for setting in settings:
+        assert setting in repr(transform)
 
 
 def test_plu_matrix_is_the_product():
@@ -291,6 +376,9 @@ def test_batch_norm_refuses_one_point():
         (lambda: PLUAffine(3, order=torch.tensor([0, 0, 1])), "order: expected a permutation of 0 … 2"),
         (lambda: ActNorm(2, max_log_scale=0.0), "max_log_scale: expected a finite number above 0, got 0.0"),
         (lambda: affine_coupling(4, max_log_scale=0.0), "max_log_scale: expected a finite number above 0, got 0.0"),
+        (lambda: MADE(3, (4,), []), r"shapes: expected at least one shape, as in .*, got \[\]"),
+        (lambda: ConditionerMLP(3, (4,), 2, 5), "shapes: expected at least one shape, as in .*, got 5"),
+        (lambda: ConditionerMLP(3, (4,), 2, [(0,)]), "shapes: expected an integer of at least 1, got 0"),
     ],
 )
 def test_bad_arguments_are_named(make, message):

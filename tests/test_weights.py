@@ -25,11 +25,14 @@ from pyro_vmonf.guides import (
     WeightsPosterior,
     mlp,
 )
-from pyro_vmonf.inference import fit
+from pyro_vmonf.initialization import Initializer
 from pyro_vmonf.models import DirichletWeights, FlowMixture, SparseDirichletWeights, StickBreakingWeights, WeightsPrior
+from pyro_vmonf.objectives import ExpectationMaximization
+from pyro_vmonf.reproduce.recipes import Recipe, train_by_recipe
 from pyro_vmonf.simplex import StickBreaking
+from pyro_vmonf.training import CheckpointError, TrainingConfig, fit
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.DeadComponentWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.training.DeadComponentWarning")
 
 K = 3
 PRIORS = {
@@ -87,18 +90,19 @@ def test_svi_finds_the_conjugate_posterior_whatever_the_batch(prior, posterior, 
     torch.testing.assert_close(found.var(0), true.var(0), atol=0, rtol=0.2)
 
 
-@pytest.mark.filterwarnings("ignore::pyro_vmonf.inference.StartWarning")
+@pytest.mark.filterwarnings("ignore::pyro_vmonf.initialization.InitializationWarning")
 @pytest.mark.parametrize("batch", [60, 20])
-@pytest.mark.parametrize("init", ["kmeans", None])
+@pytest.mark.parametrize("initializer", ["kmeans", None])
 @pytest.mark.parametrize("strength", [1.0, 100.0])
-def test_fit_finds_the_conjugate_posterior_of_a_strong_prior_too(strength, init, batch):
+def test_fit_finds_the_conjugate_posterior_of_a_strong_prior_too(strength, initializer, batch):
     counts, a = [33, 18, 9], torch.tensor([3.0, 2.0, 1.0]).flip(0) * strength
     x, components = apart(counts)
     model, guide = (
         FlowMixture(components, DirichletWeights(a)),
         SoftmaxEncoder(Known(), K, weights=DirichletPosterior(K)),
     )
-    fit(model, guide, x, init=init, epochs=900 * batch // 60, batch_size=batch, learning_rate=2e-2, progress=False)
+    config = TrainingConfig(epochs=900 * batch // 60, batch_size=batch, learning_rate=2e-2)
+    fit(model, guide, x, initializer=initializer, config=config, progress=False)
     found, exact = guide.weights.distribution(), Dirichlet(a + torch.tensor(counts))
     torch.testing.assert_close(found.mean.detach(), exact.mean, atol=0.02, rtol=0)
     torch.testing.assert_close(found.variance.detach(), exact.variance, atol=0, rtol=0.3)
@@ -207,7 +211,8 @@ def test_fit_trains_and_reads_with_the_posteriors_mean(posterior):
     x, _ = pinwheel(80, wings=3)
     model = FlowMixture(RealNVP(2, K, transforms=2), DirichletWeights(2.0, K))
     guide = SoftmaxEncoder(mlp(2, K), K, weights=POSTERIORS[posterior](K))
-    fit(model, guide, x, init="gmm", epochs=3, init_epochs=3, batch_size=64, progress=False)
+    config = TrainingConfig(epochs=3, batch_size=64)
+    fit(model, guide, x, initializer=Initializer("gmm", warmup_epochs=3), config=config, progress=False)
     torch.testing.assert_close(guide.weights.mean(), torch.full((3,), 1 / 3), atol=0.1, rtol=0)
     mean = guide.log_weights()
     torch.testing.assert_close(evaluate(model, guide, x).evidence, model.evidence(x, mean).detach())
@@ -219,7 +224,8 @@ def test_surplus_components_lose_their_weight_under_a_sparse_prior(prior, alive)
     x, _ = apart([33, 18, 9])
     components = FlowList([Normal(torch.tensor([c]), 0.1).to_event(1) for c in (-4.0, 0.0, 4.0, -2.0, 2.0, 6.0)])
     model, guide = FlowMixture(components, prior), SoftmaxEncoder(mlp(1, 6), 6, weights=DirichletPosterior(6))
-    fit(model, guide, x, init=None, epochs=1500, batch_size=60, learning_rate=2e-2, progress=False)
+    config = TrainingConfig(epochs=1500, batch_size=60, learning_rate=2e-2)
+    fit(model, guide, x, initializer=None, config=config, progress=False)
     shares = guide.weights.mean()
     assert int((shares > 0.01).sum()) == alive
     if alive == 3:
@@ -234,24 +240,27 @@ def test_a_sparse_prior_empties_the_lesser_of_two_copies(prior, alive):
     model, guide = FlowMixture(components, prior), SoftmaxEncoder(Known(2), 6, weights=DirichletPosterior(6))
     guide.network.offsets.data -= torch.tensor([0.0, 3.0] * 3)
     guide.weights.initialize(torch.tensor([31.0, 2.0, 17.0, 1.0, 8.5, 0.5]), DirichletWeights(0.1, 6))
-    fit(model, guide, x, init=None, epochs=400, batch_size=60, learning_rate=5e-2, progress=False)
+    config = TrainingConfig(epochs=400, batch_size=60, learning_rate=5e-2)
+    fit(model, guide, x, initializer=None, config=config, progress=False)
     assert int((guide.weights.mean() > 0.01).sum()) == alive
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"labelled_share": 0.5}, {"interleave": True}, {"encoder_delay": 150}],
-    ids=["plain", "share", "interleave", "delay"],
-)
-def test_labels_do_not_change_how_much_the_prior_weighs(settings):
+@pytest.mark.parametrize("how", ["plain", "fraction", "alternate", "delay"])
+def test_labels_do_not_change_how_much_the_prior_weighs(how):
     """The posterior counts each of N points once, whatever passes are made of."""
     x, components = apart([100, 60, 40])
     y = torch.where(torch.arange(200) < 20, (x[:, 0] / 4).round().long() + 1, -1)
     model = FlowMixture(components, DirichletWeights(1.0, K))
     guide = SoftmaxEncoder(Known(), K, weights=DirichletPosterior(K, 200 / 3))
-    fit(model, guide, x, y, init=None, epochs=150, batch_size=50, learning_rate=2e-2, progress=False, **settings)
+    fraction = 0.5 if how == "fraction" else None
+    config = TrainingConfig(epochs=150, batch_size=50, learning_rate=2e-2, labelled_fraction=fraction)
+    if how in ("plain", "fraction"):
+        fit(model, guide, x, y, initializer=None, config=config, progress=False)
+    else:
+        recipe = Recipe(config, encoder_delay=150 if how == "delay" else 0, alternate=how == "alternate")
+        train_by_recipe(model, guide, x, y, recipe=recipe, progress=False)
     assert float(guide.weights.concentration.sum().detach()) == pytest.approx(203, rel=0.15)
-    if set(settings) <= {"encoder_delay"}:
+    if how in ("plain", "delay"):
         torch.testing.assert_close(guide.weights.mean(), torch.tensor([101.0, 61.0, 41.0]) / 203, atol=0.03, rtol=0)
 
 
@@ -259,7 +268,7 @@ def test_a_fit_leaves_the_parameter_store_to_the_next_script():
     x, components = apart([20, 20, 20])
     for prior, posterior in (("learned", None), (DirichletWeights(1.0, K), DirichletPosterior(K))):
         model, guide = FlowMixture(components, prior), SoftmaxEncoder(mlp(1, K), K, weights=posterior)
-        fit(model, guide, x, init=None, epochs=1, progress=False)
+        fit(model, guide, x, initializer=None, config=TrainingConfig(epochs=1), progress=False)
         posterior_predictive(model, guide, size=5, draws=2)
         assert not pyro.get_param_store().keys()
 
@@ -300,7 +309,8 @@ def test_device(device):
     x, _ = pinwheel(30, wings=3)
     model = FlowMixture(RealNVP(2, K, transforms=2), StickBreakingWeights(K))
     guide = SoftmaxEncoder(mlp(2, K), K, weights=StickBreakingPosterior(K))
-    fit(model, guide, x, init="kmeans", epochs=1, init_epochs=1, device=device, progress=False)
+    initializer = Initializer("kmeans", warmup_epochs=1)
+    fit(model.to(device), guide.to(device), x, initializer=initializer, config=TrainingConfig(epochs=1), progress=False)
     assert guide.log_weights().device.type == device
 
 
@@ -360,7 +370,8 @@ def test_an_initial_value_counts_as_initialized(make):
         before = posterior.mean().detach().clone(), [p.detach().clone() for p in posterior.parameters()]
         kept = bool(posterior.is_initialized)
         guide = SoftmaxEncoder(Known(), K, weights=posterior)
-        fit(FlowMixture(components, DirichletWeights(1.0, K)), guide, x, init=None, epochs=0, progress=False)
+        model, config = FlowMixture(components, DirichletWeights(1.0, K)), TrainingConfig(epochs=0)
+        fit(model, guide, x, initializer=None, config=config, progress=False)
         assert posterior.is_initialized
         same = [torch.equal(a, b) for a, b in zip(before[1], posterior.parameters(), strict=True)]
         assert all(same) == kept
@@ -374,7 +385,8 @@ def test_a_posterior_of_the_users_is_started_once():
     posterior = LogitPosterior([0.0, 0.0, 0.0])
     guide = SoftmaxEncoder(Known(), K, weights=posterior)
     for _ in range(2):
-        fit(FlowMixture(components, DirichletWeights(1.0, K)), guide, x, init=None, epochs=1, progress=False)
+        model, config = FlowMixture(components, DirichletWeights(1.0, K)), TrainingConfig(epochs=1)
+        fit(model, guide, x, initializer=None, config=config, progress=False)
     assert posterior.counts == [[2.0, 2.0, 2.0]]
 
 
@@ -398,7 +410,7 @@ def test_parameters_by_name_are_drawn_from_and_refused_by_a_fit():
     torch.testing.assert_close(shares, guide.weights.mean().detach().to(shares), atol=0.03, rtol=0)
     assert float(shares[0]) > 0.4
     with pytest.raises(ValueError, match=r"by pyro.param, which fit would not train|\['counts'\]"):
-        fit(model, guide, x, epochs=1, init=None, progress=False)
+        fit(model, guide, x, initializer=None, config=TrainingConfig(epochs=1), progress=False)
 
 
 def test_a_checkpoint_is_of_one_prior(tmp_path):
@@ -406,11 +418,12 @@ def test_a_checkpoint_is_of_one_prior(tmp_path):
     for strength in (1.0, 500.0):
         model = FlowMixture(components, DirichletWeights(strength, K))
         guide = SoftmaxEncoder(Known(), K, weights=DirichletPosterior(K))
-        settings = {"init": None, "epochs": 1, "progress": False, "checkpoint": tmp_path / "fit.pt"}
+        settings = {"initializer": None, "config": TrainingConfig(epochs=1), "progress": False}
+        settings["checkpoint"] = tmp_path / "fit.safetensors"
         if strength == 1.0:
             fit(model, guide, x, **settings)
         else:
-            with pytest.raises(ValueError, match="weights"):
+            with pytest.raises(CheckpointError, match="weights"):
                 fit(model, guide, x, **settings)
 
 
@@ -463,11 +476,16 @@ def test_other_things_than_priors_and_posteriors_are_named(make):
         ("learned", DirichletPosterior(K), {}, r"guide: expected .* it has \['weights'\] too"),
         (SparseDirichletWeights(K), MAPWeights(K), {}, "guide: expected a distribution of π, .* no mode"),
         (StickBreakingWeights(K, 1.9), MAPWeights(K), {}, "guide: expected a distribution of π, .* no mode"),
-        (DirichletWeights(1.0, K), DirichletPosterior(K), {"posterior": "exact"}, "posterior: expected 'encoder'"),
+        (
+            DirichletWeights(1.0, K),
+            DirichletPosterior(K),
+            {"objective": ExpectationMaximization()},
+            r"objective: expected Elbo\(\) for a model with the sites \['weights'\]",
+        ),
     ],
 )
 def test_programs_that_do_not_fit_are_named(prior, posterior, settings, message):
     x, _ = pinwheel(20, wings=3)
     model, guide = FlowMixture(RealNVP(2, K), prior), SoftmaxEncoder(mlp(2, K), K, weights=posterior)
     with pytest.raises(ValueError, match=message):
-        fit(model, guide, x, epochs=1, progress=False, **settings)
+        fit(model, guide, x, config=TrainingConfig(epochs=1), progress=False, **settings)

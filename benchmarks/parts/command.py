@@ -69,5 +69,6 @@ def start_of(start, data, k, seed, folder):
         return start
     there = folder / f"start-{k}-{len(data.x)}-{start.name.replace(' ', '-')}-{seed}.npy"
     if not there.exists():
-        atomic_write(there, lambda out: np.save(out, start.responsibilities(data.x, k, seed).numpy()))
+        found = start.start(data.x, k, seed=seed).responsibilities
+        atomic_write(there, lambda out: np.save(out, found.numpy()))
     return np.load(there)

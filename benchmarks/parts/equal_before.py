@@ -1,5 +1,7 @@
 """The short fits of ``equal.py``, in the words of commit 0fc8b65."""
 
+# ruff: noqa: I001  (pyro_vmonf.inference is there no more, and is taken for another's)
+
 import torch
 from pyro.distributions import Normal
 from torch import nn

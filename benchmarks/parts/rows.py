@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from parts.data import Data, blobs, digits_data, mnist_data, moons, toy, wing
+from parts.settings import Settings
 from torch import nn
 
 from pyro_vmonf._torch import isolated_random_state
@@ -21,11 +22,14 @@ from pyro_vmonf.data import (
     two_circles_log_prob,
 )
 from pyro_vmonf.guides import SoftmaxEncoder, convnet, mlp
-from pyro_vmonf.inference import Consistency, Start, Temperature
+from pyro_vmonf.initialization import Initializer
 from pyro_vmonf.models import FlowMixture
+from pyro_vmonf.objectives import Consistency
 from pyro_vmonf.reproduce import EXPERIMENTS
+from pyro_vmonf.reproduce.recipes import Recipe
+from pyro_vmonf.training import TrainingConfig
 
-__all__ = ["ROWS", "THESIS", "Row", "digits_pair", "images", "plane"]
+__all__ = ["CIRCLES", "MOVES", "PLANE", "RINGS", "ROWS", "SMALL", "Row", "digits_pair", "images", "plane"]
 
 
 @dataclass
@@ -35,9 +39,9 @@ class Row:
     k: int
     data: Callable[[int], Data]
     build: Callable[[], tuple[FlowMixture, SoftmaxEncoder]]
-    settings: dict[str, Any]
+    settings: Settings
     start: Callable[[Data], Any] = lambda data: "auto"
-    thesis: dict[str, Any] = field(default_factory=dict)
+    thesis: Recipe | None = None
     prepare_thesis: Callable[[FlowMixture, Data], None] = lambda model, data: None
     build_thesis: Callable[[], tuple[FlowMixture, SoftmaxEncoder]] | None = None
     log_prob: Callable[[torch.Tensor], torch.Tensor] | None = None
@@ -46,8 +50,8 @@ class Row:
 
     def shorten(self, epochs: int) -> None:
         """Fits for so many epochs, to try things."""
-        self.settings = self.settings | {"epochs": epochs, "init_epochs": 1, "trial_epochs": 1}
-        self.thesis = self.thesis | {"epochs": epochs}
+        self.settings = self.settings.shortened(epochs)
+        self.thesis = None if self.thesis is None else self.thesis.shortened(epochs)
 
 
 def plane(k, hidden=(32, 32), **flow):
@@ -86,14 +90,15 @@ def rings(model):
     return {"share of samples near the ring": float(near.min()), "emptiest sector": float(sectors.min())}
 
 
-PLANE = {"epochs": 200, "batch_size": 256, "learning_rate": 5e-3, "augment": Noise(0.07)}
-SMALL = {"epochs": 100, "batch_size": 128, "learning_rate": 5e-3, "augment": Noise(0.05)}
-CLOUDS = {"epochs": 40, "batch_size": 128, "learning_rate": 5e-3}
-THESIS = {"init": None, "schedule": "constant", "learning_rate": 1e-3, "temperature": Temperature(5.0, 0.98)}
+PLANE = Settings(TrainingConfig(augment=Noise(0.07)))
+SMALL = Settings(TrainingConfig(epochs=100, batch_size=128, augment=Noise(0.05)))
+CLOUDS = Settings(TrainingConfig(epochs=40, batch_size=128))
 # The flows learn each ring alone for long; halves of two rings, learned as long, are nearly as good a density, and a
 # competition of starts is then a matter of luck.
-RINGS = {"epochs": 400, "init_epochs": 160, "batch_size": 128, "learning_rate": 5e-3, "clip_norm": 5.0}
-RINGS["augment"] = Noise(0.01)
+RINGS = Settings(
+    TrainingConfig(epochs=400, batch_size=128, max_grad_norm=5.0, augment=Noise(0.01)),
+    warmup_epochs=160,
+)
 CIRCLES = {"transforms": 16, "shared": 8, "hidden_features": (32,), "normalization": "act"}
 MOVES = Consistency(10.0, RandomAffineElastic(28, 28))
 UNEQUAL = (922, 461, 153)
@@ -101,13 +106,13 @@ UNEQUAL = (922, 461, 153)
 
 def on_images(method, *features):
     """A start in a space made from the pixels."""
-    return lambda data: Start(method, [data.logit.images, *features])
+    return lambda data: Initializer(method, [data.logit.images, *features])
 
 
-def mnist_row(k, epochs, network, start, **settings):
+def mnist_row(k, epochs, network, start, consistency=None):
     """MNIST with the thesis's components."""
-    settings = {"epochs": epochs, "init_epochs": 2, "batch_size": 256, "learning_rate": 6e-4, **settings}
-    settings["augment"] = Logit(256, 1e-6).redequantize
+    config = TrainingConfig(epochs=epochs, learning_rate=6e-4, augment=Logit(256, 1e-6).redequantize)
+    settings = Settings(config, warmup_epochs=2, consistency=consistency)
     return Row(k, mnist_data(k), images(784, k, 200, network, transforms=5), settings, start)
 
 
@@ -117,7 +122,7 @@ ROWS = {
         toy(pinwheel, wing(*[0.2] * 5)),
         plane(5),
         PLANE,
-        thesis=EXPERIMENTS["pinwheel"].settings,
+        thesis=EXPERIMENTS["pinwheel"].recipe,
         build_thesis=thesis_plane(5, (3,), 8),
         log_prob=pinwheel_log_prob,
         weights=[0.2] * 5,
@@ -126,8 +131,8 @@ ROWS = {
         7,
         toy(pinwheel, wing(*[1 / 7] * 7), wings=7),
         plane(7),
-        PLANE | {"n_init": 3},
-        thesis=EXPERIMENTS["pinwheel"].settings,
+        replace(PLANE, repeats=3),
+        thesis=EXPERIMENTS["pinwheel"].recipe,
         build_thesis=thesis_plane(7, (3,), 8),
         log_prob=lambda x: pinwheel_log_prob(x, wings=7),
         weights=[1 / 7] * 7,
@@ -137,7 +142,7 @@ ROWS = {
         toy(pinwheel, wing(0.6, 0.3, 0.1), n_per_wing=UNEQUAL),
         plane(3),
         PLANE,
-        thesis=EXPERIMENTS["pinwheel"].settings,
+        thesis=EXPERIMENTS["pinwheel"].recipe,
         build_thesis=thesis_plane(3, (3,), 8),
         log_prob=lambda x: pinwheel_log_prob(x, wings=3, weights=[0.6, 0.3, 0.1]),
         weights=[0.6, 0.3, 0.1],
@@ -148,7 +153,7 @@ ROWS = {
         plane(2, **CIRCLES),
         RINGS,
         lambda data: "spectral",
-        thesis=EXPERIMENTS["two-circles"].settings,
+        thesis=EXPERIMENTS["two-circles"].recipe,
         prepare_thesis=EXPERIMENTS["two-circles"].start,
         build_thesis=EXPERIMENTS["two-circles"].build,
         log_prob=two_circles_log_prob,
@@ -160,7 +165,7 @@ ROWS = {
         moons(0.05),
         plane(2),
         SMALL,
-        thesis=EXPERIMENTS["pinwheel"].settings,
+        thesis=EXPERIMENTS["pinwheel"].recipe,
         build_thesis=thesis_plane(2, (3,), 8),
         weights=[0.5, 0.5],
     ),
@@ -169,7 +174,7 @@ ROWS = {
         blobs([1.0, 2.5, 0.5]),
         plane(3, transforms=2),
         CLOUDS,
-        thesis=EXPERIMENTS["pinwheel"].settings,
+        thesis=EXPERIMENTS["pinwheel"].recipe,
         build_thesis=thesis_plane(3, (3,), 8),
         weights=[1 / 3] * 3,
     ),
@@ -178,7 +183,7 @@ ROWS = {
         blobs(1.0, [[0.6, -0.6], [-0.4, 0.8]]),
         plane(3, transforms=2),
         CLOUDS,
-        thesis=EXPERIMENTS["pinwheel"].settings,
+        thesis=EXPERIMENTS["pinwheel"].recipe,
         build_thesis=thesis_plane(3, (3,), 8),
         weights=[1 / 3] * 3,
     ),
@@ -186,14 +191,11 @@ ROWS = {
         10,
         digits_data,
         digits_pair(10),
-        {
-            "epochs": 40,
-            "init_epochs": 15,
-            "batch_size": 128,
-            "learning_rate": 1e-3,
-            "augment": Logit(17, 0.01).redequantize,
-            "consistency": Consistency(10.0, RandomAffineElastic(8, 8, shift=0.5, rotate=8.0)),
-        },
+        Settings(
+            TrainingConfig(epochs=40, batch_size=128, learning_rate=1e-3, augment=Logit(17, 0.01).redequantize),
+            warmup_epochs=15,
+            consistency=Consistency(10.0, RandomAffineElastic(8, 8, shift=0.5, rotate=8.0)),
+        ),
         on_images("spectral", "umap"),
     ),
     "mnist-0-4-pixels": mnist_row(5, 6, lambda: mlp(784, 5, (512,)), on_images("spectral", "umap")),

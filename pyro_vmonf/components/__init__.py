@@ -1,4 +1,4 @@
-"""What p(x | z) is made of: the seam ``Components``, its two kinds, and named recipes."""
+"""The components p(x | z) of a mixture: their interface, its two kinds, and named flows."""
 
 from pyro_vmonf.components.base import Components, ConditionalDistribution
 from pyro_vmonf.components.listed import FlowList

@@ -1,7 +1,7 @@
 """Components of different architectures, side by side."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,20 +11,33 @@ from pyro_vmonf.components.base import Components
 
 __all__ = ["FlowList"]
 
+Part: TypeAlias = Distribution | Transform | nn.Module
+
 
 class FlowList(Components):
-    """Any distributions at all, of any architecture each; a stacked part counts for all its components.
+    """Components of different architectures; the components of a member count one by one.
 
     Args:
-        members: each one a distribution (a Pyro flow, a plain ``Normal(…).to_event(1)``: its own tensors stay fixed and
-            are no part of the ``state_dict``, transforms that are modules are trained), a module that returns a
-            distribution when called (a zuko flow), or another :class:`Components`, such as ``RealNVP(2, 3)``, whose
-            components all join.
+        members: The members, in order. Each is a distribution, such as a Pyro flow or ``Normal(…).to_event(1)``, whose
+            own tensors are fixed and not in the ``state_dict``, while those of its transforms that are modules are
+            trained; or a module that returns a distribution when it is called, such as a zuko flow; or another
+            :class:`Components`, such as ``RealNVP(2, 3)``.
 
     Raises:
-        TypeError: for a member of another kind.
-        ValueError: for no member, a distribution with a batch shape or with tensors that require gradients, or event
-            shapes that differ.
+        TypeError: If a member is of another kind.
+        ValueError: If there is no member, a distribution has a batch shape or tensors that require gradients, or the
+            event shapes differ.
+
+    Examples:
+        >>> import torch
+        >>> from pyro.distributions import Normal
+        >>> from pyro_vmonf import FlowList, RealNVP
+        >>> noise = Normal(torch.zeros(2), 10 * torch.ones(2)).to_event(1)
+        >>> components = FlowList([RealNVP(2, 3), noise])
+        >>> components.n_components
+        4
+        >>> components.log_prob(torch.zeros(10, 2)).shape
+        torch.Size([4, 10])
     """
 
     def __init__(self, members: Sequence[Components | nn.Module | Distribution]) -> None:
@@ -40,13 +53,23 @@ class FlowList(Components):
         self.n_components = sum(part.n_components for part in parts)
 
     def parts(self) -> list[Components]:
-        """The members, each as :class:`Components`."""
+        """Returns the members, each as :class:`Components`."""
         return [cast(Components, member) for member in self.members]
 
     def _log_prob(self, x: Tensor) -> Tensor:
         return torch.cat([part._log_prob(x) for part in self.parts()])
 
     def initialize(self, x: Tensor, responsibilities: Tensor | None = None) -> list[int]:
+        """Initializes the components of each member from data, where its kind allows it.
+
+        Args:
+            x: The points ``(N, *event)``.
+            responsibilities: The share that each component has of each point, ``(N, K)``; equal shares if it is not
+                given.
+
+        Returns:
+            The components that were not initialized, because no part of them can be.
+        """
         weights = x.new_ones(len(x), self.n_components) if responsibilities is None else responsibilities
         not_set: list[int] = []
         first = 0
@@ -57,6 +80,14 @@ class FlowList(Components):
         return not_set
 
     def component(self, k: int) -> Distribution:
+        """Returns component k alone, as a distribution with an empty ``batch_shape``.
+
+        Args:
+            k: The index of the component, from 0 to K − 1.
+
+        Raises:
+            ValueError: If there is no such component.
+        """
         index = k
         for part in self.parts():
             if 0 <= index < part.n_components:
@@ -64,9 +95,13 @@ class FlowList(Components):
             index -= part.n_components
         raise ValueError(f"k: expected a component from 0 to {self.n_components - 1}, got {k}")
 
+    def extra_repr(self) -> str:
+        """Returns the number of components and the shape of one x."""
+        return f"n_components={self.n_components}, event_shape={tuple(self.event_shape)}"
+
 
 class Single(Components):
-    """One distribution, or one module that returns it, as a :class:`Components` with K = 1."""
+    """One distribution, or one module that returns one, as :class:`Components` with K = 1."""
 
     n_components = 1
 
@@ -95,11 +130,12 @@ class Single(Components):
         return self.component(0).log_prob(x).unsqueeze(0)
 
     def component(self, k: int) -> Distribution:
+        """Returns the distribution."""
         distribution: Distribution = self.member if isinstance(self.member, Distribution) else self.member()
         return distribution
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Single":
-        """Moves a plain distribution's own tensors with the module (``.to``, ``.double``, ``.cuda``)."""
+        """Applies ``.to``, ``.double`` or ``.cuda`` to a plain distribution's own tensors too."""
         for part in self.distribution_parts:
             if not isinstance(part, nn.Module):
                 vars(part).update({key: fn(tensor) for key, tensor in tensors_of(part).items()})
@@ -107,7 +143,7 @@ class Single(Components):
 
 
 def as_components(name: str, member: object) -> Components:
-    """``member`` as :class:`Components`; raises ``TypeError`` with its ``name`` if it is of another kind."""
+    """Returns ``member`` as :class:`Components`; raises ``TypeError`` that names it if it is of another kind."""
     if isinstance(member, Components):
         return member
     if isinstance(member, Distribution | nn.Module):
@@ -117,8 +153,8 @@ def as_components(name: str, member: object) -> Components:
     )
 
 
-def iterate_parts(owner: object, seen: set[int] | None = None) -> Iterator[Any]:
-    """A distribution and all that it is made of: distributions, transforms and modules, each once, modules whole."""
+def iterate_parts(owner: Part, seen: set[int] | None = None) -> Iterator[Part]:
+    """Yields a distribution and the distributions, transforms and modules in it, each once, and no parts of modules."""
     seen = set() if seen is None else seen
     if id(owner) in seen:
         return
@@ -133,5 +169,5 @@ def iterate_parts(owner: object, seen: set[int] | None = None) -> Iterator[Any]:
 
 
 def tensors_of(owner: object) -> dict[str, Tensor]:
-    """The tensors among an object's attributes."""
+    """Returns the tensors among an object's attributes."""
     return {key: value for key, value in vars(owner).items() if isinstance(value, Tensor)}

@@ -1,41 +1,151 @@
-"""Named flows: RealNVP and MAF, K at once."""
+"""Named flows, K at once: RealNVP and MAF, and the base that they share."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, Protocol, TypeAlias
 
 from pyro.distributions.torch_transform import TransformModule
 
 from pyro_vmonf._validation import check_count
-from pyro_vmonf.components.stacked import StackedFlow, StandardNormal, private_from
+from pyro_vmonf.components.stacked import StackedFlow, StandardNormal
 from pyro_vmonf.transforms.affine import PLUAffine
 from pyro_vmonf.transforms.autoregressive import affine_autoregressive
 from pyro_vmonf.transforms.coupling import affine_coupling
 from pyro_vmonf.transforms.elementwise import ActNorm, BatchNorm
 from pyro_vmonf.transforms.permutation import Reverse
 
-__all__ = ["MAF", "Normalization", "RealNVP"]
+__all__ = ["MAF", "AlternatingFlow", "Normalization", "RealNVP", "TransformFactory"]
 
-Normalization = Literal["act", "batch"] | None
+Normalization: TypeAlias = Literal["act", "batch"] | None
 NORMALIZATIONS: dict[str, Callable[..., TransformModule]] = {"act": ActNorm, "batch": BatchNorm}
 
 
-class RealNVP(StackedFlow):
-    """K flows of affine couplings; the features are turned round between them, so that the halves alternate.
+class TransformFactory(Protocol):
+    """A function that returns one transform of a recipe, such as :func:`~pyro_vmonf.transforms.affine_coupling`.
+
+    Examples:
+        >>> from pyro_vmonf.components.recipes import TransformFactory
+        >>> from pyro_vmonf.transforms import affine_coupling
+        >>> factory: TransformFactory = affine_coupling
+        >>> factory(2, (8,), components=3).bijective
+        True
+    """
+
+    def __call__(
+        self, features: int, hidden_features: Sequence[int], *, components: int | None = None
+    ) -> TransformModule:
+        """Returns a transform of R^features whose conditioner has hidden layers of the given widths.
+
+        Args:
+            features: The number D of features.
+            hidden_features: The widths of the conditioner's hidden layers.
+            components: The number K of components, or None for one set of weights.
+        """
+        ...
+
+
+class AlternatingFlow(StackedFlow):
+    """K flows in which transforms of one kind alternate with reversals of the features.
+
+    A recipe is a subclass that says which transforms these are. For another univariate map than the affine one, it
+    passes a ``partial`` of :func:`~pyro_vmonf.transforms.coupling_transform` or
+    :func:`~pyro_vmonf.transforms.masked_autoregressive_transform` with its own ``univariate`` and ``shapes``.
+
+    Args:
+        features: The number D of features.
+        components: The number K of components.
+        transform: The function that returns each transform.
+        transforms: The number of transforms.
+        hidden_features: The widths of the hidden layers of each conditioner.
+        shared: The number of transforms, counted from the base, that all components share.
+        normalization: The normalisation after each transform: ``"act"`` for :class:`~pyro_vmonf.transforms.ActNorm`,
+            ``"batch"`` for :class:`~pyro_vmonf.transforms.BatchNorm`, or None.
+        whiten: Whether the last transform of each component is a :class:`~pyro_vmonf.transforms.PLUAffine` of its own,
+            which holds D² numbers. The initialization of a fit whitens each component's share of the data by it.
+
+    Raises:
+        ValueError: If a count is too small, or the normalization is unknown.
+
+    Examples:
+        >>> from pyro_vmonf.components.recipes import AlternatingFlow
+        >>> from pyro_vmonf.transforms import affine_coupling
+        >>> flow = AlternatingFlow(2, 3, affine_coupling, transforms=1, hidden_features=(8,), whiten=False)
+        >>> flow
+        AlternatingFlow(
+          n_components=3, event_shape=(2,)
+          (base): StandardNormal()
+          (transforms): ModuleList(
+            (0): Coupling(
+              (nn): BoundedLogScale(
+                max_log_scale=1.0
+                (network): ConditionerMLP(
+                  shapes=((), ())
+                  (layers): ModuleList(
+                    (0): Linear(components=3, in_features=1, out_features=8)
+                    (1): Linear(components=3, in_features=8, out_features=2)
+                  )
+                )
+              )
+            )
+          )
+        )
+    """
+
+    def __init__(
+        self,
+        features: int,
+        components: int,
+        transform: TransformFactory,
+        *,
+        transforms: int,
+        hidden_features: Sequence[int],
+        shared: int = 0,
+        normalization: Normalization = None,
+        whiten: bool = True,
+    ) -> None:
+        check_count("features", features)
+        check_count("components", components)
+        check_count("transforms", transforms)
+        if normalization is not None and normalization not in NORMALIZATIONS:
+            raise ValueError(f"normalization: expected None or one of {sorted(NORMALIZATIONS)}, got {normalization!r}")
+        if isinstance(shared, bool) or not isinstance(shared, int) or not 0 <= shared < transforms:
+            raise ValueError(f"shared: expected an integer from 0 to transforms - 1 = {transforms - 1}, got {shared!r}")
+        parts: list[TransformModule] = []
+        for i in range(transforms):
+            k = None if i < shared else components
+            parts += [Reverse()] if i else []
+            parts.append(transform(features, hidden_features, components=k))
+            parts += [NORMALIZATIONS[normalization](features, components=k)] if normalization else []
+        parts += [PLUAffine(features, components=components)] if whiten else []
+        super().__init__(StandardNormal(features), parts)
+
+
+class RealNVP(AlternatingFlow):
+    """K flows of affine couplings; the features are reversed between two couplings, so that the halves alternate.
 
     Reference: Dinh et al., *RealNVP*, 2017 (arXiv:1605.08803); thesis, section 3.3.
 
     Args:
-        features: D, at least 2.
-        components: K.
-        transforms: number of couplings.
-        hidden_features: widths of each conditioner's hidden layers.
-        shared: how many couplings, counted from the base, all components share.
-        normalization: ``"act"`` or ``"batch"`` puts an ActNorm or a batch normalisation after each coupling.
-        whiten: whether each component ends, next to the data, in an affine map of its own (``PLUAffine``), which a fit
-            starts by whitening the component's share of the data. It holds D² numbers.
+        features: The number D of features, at least 2.
+        components: The number K of components.
+        transforms: The number of couplings.
+        hidden_features: The widths of the hidden layers of each conditioner.
+        shared: The number of couplings, counted from the base, that all components share.
+        normalization: The normalisation after each coupling: ``"act"`` for :class:`~pyro_vmonf.transforms.ActNorm`,
+            ``"batch"`` for :class:`~pyro_vmonf.transforms.BatchNorm`, or None.
+        whiten: Whether the last transform of each component is a :class:`~pyro_vmonf.transforms.PLUAffine` of its own,
+            which holds D² numbers. The initialization of a fit whitens each component's share of the data by it.
 
     Raises:
-        ValueError: for a count that is too small, or an unknown normalization.
+        ValueError: If a count is too small, or the normalization is unknown.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf import RealNVP
+        >>> flows = RealNVP(2, 3, transforms=4)
+        >>> flows.log_prob(torch.zeros(10, 2)).shape  # log p(x | z) for each component and point
+        torch.Size([3, 10])
+        >>> flows.sample(torch.tensor([0, 0, 2])).shape
+        torch.Size([3, 2])
     """
 
     def __init__(
@@ -49,29 +159,44 @@ class RealNVP(StackedFlow):
         normalization: Normalization = None,
         whiten: bool = True,
     ) -> None:
-        def step(k: int | None) -> TransformModule:
-            return affine_coupling(features, hidden_features, components=k)
+        super().__init__(
+            features,
+            components,
+            affine_coupling,
+            transforms=transforms,
+            hidden_features=hidden_features,
+            shared=shared,
+            normalization=normalization,
+            whiten=whiten,
+        )
 
-        super().__init__(*chain(step, features, components, transforms, shared, normalization, whiten))
 
+class MAF(AlternatingFlow):
+    """K masked autoregressive flows; the features are reversed between two transforms.
 
-class MAF(StackedFlow):
-    """K masked autoregressive flows; the features are turned round between the steps.
-
-    Scoring costs one pass a step, sampling D. Reference: Papamakarios et al., 2017 (arXiv:1705.07057).
+    Scoring needs one pass of each transform, sampling D passes.
+    Reference: Papamakarios et al., *MAF*, 2017 (arXiv:1705.07057).
 
     Args:
-        features: D.
-        components: K.
-        transforms: number of masked autoregressive steps.
-        hidden_features: widths of each MADE's hidden layers.
-        shared: how many steps, counted from the base, all components share.
-        normalization: ``"act"`` or ``"batch"`` puts an ActNorm or a batch normalisation after each step.
-        whiten: whether each component ends, next to the data, in an affine map of its own (``PLUAffine``), which a fit
-            starts by whitening the component's share of the data. It holds D² numbers.
+        features: The number D of features.
+        components: The number K of components.
+        transforms: The number of masked autoregressive transforms.
+        hidden_features: The widths of the hidden layers of each MADE.
+        shared: The number of transforms, counted from the base, that all components share.
+        normalization: The normalisation after each transform: ``"act"`` for :class:`~pyro_vmonf.transforms.ActNorm`,
+            ``"batch"`` for :class:`~pyro_vmonf.transforms.BatchNorm`, or None.
+        whiten: Whether the last transform of each component is a :class:`~pyro_vmonf.transforms.PLUAffine` of its own,
+            which holds D² numbers. The initialization of a fit whitens each component's share of the data by it.
 
     Raises:
-        ValueError: for a count that is too small, or an unknown normalization.
+        ValueError: If a count is too small, or the normalization is unknown.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf import MAF
+        >>> flows = MAF(4, 3, transforms=2)
+        >>> flows.log_prob(torch.zeros(10, 4)).shape  # log p(x | z) for each component and point
+        torch.Size([3, 10])
     """
 
     def __init__(
@@ -85,31 +210,13 @@ class MAF(StackedFlow):
         normalization: Normalization = None,
         whiten: bool = True,
     ) -> None:
-        def step(k: int | None) -> TransformModule:
-            return affine_autoregressive(features, hidden_features, components=k)
-
-        super().__init__(*chain(step, features, components, transforms, shared, normalization, whiten))
-
-
-def chain(
-    step: Callable[[int | None], TransformModule],
-    features: int,
-    components: int,
-    transforms: int,
-    shared: int,
-    normalization: Normalization,
-    whiten: bool,
-) -> tuple[StandardNormal, list[TransformModule]]:
-    """The base, and ``transforms`` steps with reversals between them, normalisations and a whitening map after them."""
-    check_count("features", features)
-    check_count("components", components)
-    check_count("transforms", transforms)
-    if normalization is not None and normalization not in NORMALIZATIONS:
-        raise ValueError(f"normalization: expected None or one of {sorted(NORMALIZATIONS)}, got {normalization!r}")
-    parts: list[TransformModule] = []
-    for i, k in enumerate(private_from(shared, transforms, components)):
-        parts += [Reverse()] if i else []
-        parts.append(step(k))
-        parts += [NORMALIZATIONS[normalization](features, components=k)] if normalization else []
-    parts += [PLUAffine(features, components=components)] if whiten else []
-    return StandardNormal(features), parts
+        super().__init__(
+            features,
+            components,
+            affine_autoregressive,
+            transforms=transforms,
+            hidden_features=hidden_features,
+            shared=shared,
+            normalization=normalization,
+            whiten=whiten,
+        )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from pyro.distributions import Normal, TorchDistribution, TransformedDistribution
+from pyro.distributions import Normal, TorchDistribution, TransformedDistribution  # pyright: ignore
 from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor, nn
 
@@ -16,10 +16,17 @@ __all__ = ["StackedFlow", "StandardNormal"]
 
 
 class StandardNormal(nn.Module):
-    """N(0, I) over tensors of a given shape; a module, so that it moves with its flow.
+    """A module that returns the distribution N(0, I) of tensors of a given shape.
+
+    As a part of a flow it has the flow's device and floating-point type.
 
     Args:
-        event_shape: the shape of one draw.
+        event_shape: The shape of one draw.
+
+    Examples:
+        >>> from pyro_vmonf.components import StandardNormal
+        >>> StandardNormal(2)().event_shape
+        torch.Size([2])
     """
 
     origin: Tensor
@@ -29,7 +36,7 @@ class StandardNormal(nn.Module):
         self.register_buffer("origin", torch.zeros(event_shape))
 
     def forward(self) -> TorchDistribution:
-        """The distribution."""
+        """Returns the distribution."""
         return Normal(self.origin, torch.ones_like(self.origin), validate_args=False).to_event(self.origin.dim())
 
 
@@ -40,12 +47,22 @@ class StackedFlow(Components):
     *private*; one with a single set is *shared* by all components.
 
     Args:
-        base: a module that returns the base distribution when called, as :class:`StandardNormal`.
-        transforms: from the base to x.
+        base: A module that returns the base distribution when it is called, such as :class:`StandardNormal`.
+        transforms: The transforms, in order from the base to x.
 
     Raises:
-        TypeError: if a transform is not a module (use :class:`~pyro_vmonf.transforms.Inverse` for ``T.inv``).
-        ValueError: if private transforms disagree on K.
+        TypeError: If a transform is not a module; :class:`~pyro_vmonf.transforms.Inverse` stands for ``T.inv``.
+        ValueError: If private transforms have different numbers of components.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.components import StackedFlow, StandardNormal
+        >>> from pyro_vmonf.transforms import PLUAffine, affine_coupling
+        >>> flows = StackedFlow(StandardNormal(2), [affine_coupling(2), PLUAffine(2, components=3)])
+        >>> flows.log_prob(torch.zeros(10, 2)).shape
+        torch.Size([3, 10])
+        >>> flows.component(0).sample((5,)).shape
+        torch.Size([5, 2])
     """
 
     def __init__(self, base: nn.Module, transforms: Sequence[TransformModule]) -> None:
@@ -63,31 +80,43 @@ class StackedFlow(Components):
         self.event_shape = base().event_shape
 
     def distribution(self) -> TorchDistribution:
-        """All K flows as one distribution: scores x of shape ``(K, N, *event)`` to ``(K, N)``."""
+        """Returns all K flows as one distribution, which scores x ``(K, N, *event)`` to ``(K, N)``."""
         return TransformedDistribution(self.base(), list(self.transforms), validate_args=False)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         return self.distribution().log_prob(x.expand(self.n_components, *x.shape))
 
     def component(self, k: int) -> TorchDistribution:
+        """Returns flow k alone, as a distribution with an empty ``batch_shape``.
+
+        It shares the tensors of the whole, and is not valid any more after the parameters have changed. Its points
+        need at least one batch dimension: ``sample((n,))``, not ``sample()``.
+
+        Args:
+            k: The index of the component, from 0 to K − 1.
+
+        Raises:
+            ValueError: If there is no such component.
+        """
         if not 0 <= k < self.n_components:
             raise ValueError(f"k: expected a component from 0 to {self.n_components - 1}, got {k}")
         return TransformedDistribution(self.base(), list(select(self.transforms, k)), validate_args=False)
 
     @torch.no_grad()
     def initialize(self, x: Tensor, responsibilities: Tensor | None = None) -> list[int]:
-        """Starts the transforms that can follow the data (ActNorm, PLUAffine) from those that reach them.
+        """Initializes from data the transforms that allow it (ActNorm, PLUAffine), the one next to the data first.
 
         Args:
-            x: ``(N, *event)``.
-            responsibilities: each component's share of each point, ``(N, K)``; equal shares if not given.
+            x: The points ``(N, *event)``.
+            responsibilities: The share that each component has of each point, ``(N, K)``; equal shares if it is not
+                given.
 
         Returns:
-            all components if there is no such transform, else none.
+            All components if there is no such transform, otherwise none.
 
         Raises:
-            TypeError: if x is not a floating-point tensor.
-            ValueError: if a shape is wrong, there are fewer than 2 points, or a component has no share of any point.
+            TypeError: If x is not a floating-point tensor.
+            ValueError: If a shape is wrong, there are fewer than 2 points, or a component has no share of any point.
         """
         check_events("x", x, self.event_shape)
         expected = (len(x), self.n_components)
@@ -103,16 +132,10 @@ class StackedFlow(Components):
             step = cast(TransformModule, transform)
             if isinstance(step, DataDependentInit):
                 step.initialize(y, weights.T)
-            y = step.inv(y)
+            y = cast(Tensor, step.inv(y))
         clear_caches(self)
         return [] if any(isinstance(t, DataDependentInit) for t in self.transforms) else list(range(self.n_components))
 
     def extra_repr(self) -> str:
+        """Returns the number of components and the shape of one x."""
         return f"n_components={self.n_components}, event_shape={tuple(self.event_shape)}"
-
-
-def private_from(shared: int, transforms: int, components: int) -> list[int | None]:
-    """For each of ``transforms`` steps from the base, how many sets of weights: None for the first ``shared``."""
-    if isinstance(shared, bool) or not isinstance(shared, int) or not 0 <= shared < transforms:
-        raise ValueError(f"shared: expected an integer from 0 to transforms - 1 = {transforms - 1}, got {shared!r}")
-    return [None if i < shared else components for i in range(transforms)]

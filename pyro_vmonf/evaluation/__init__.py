@@ -1,6 +1,6 @@
-"""How good a fitted model is: evidence, agreement with classes, posterior predictive checks."""
+"""The evaluation of a fitted model: evidence, agreement with classes, posterior predictive checks."""
 
-from pyro_vmonf.evaluation.evaluate import Evaluation, evaluate
+from pyro_vmonf.evaluation.evaluating import Evaluation, evaluate
 from pyro_vmonf.evaluation.metrics import (
     accuracy,
     adjusted_rand,
@@ -11,6 +11,7 @@ from pyro_vmonf.evaluation.metrics import (
     normalized_mutual_information,
 )
 from pyro_vmonf.evaluation.predictive import (
+    CheckRow,
     Replications,
     base_cdf,
     posterior_predictive,
@@ -29,6 +30,7 @@ from pyro_vmonf.evaluation.statistics import (
 )
 
 __all__ = [
+    "CheckRow",
     "ComponentShares",
     "EnergyDistance",
     "Evaluation",

@@ -1,18 +1,19 @@
-"""Posterior predictive checks: would the model have made such data?"""
+"""Posterior predictive checks: whether data look like data that the model draws."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import pyro
 import torch
 from pyro.infer import Predictive
+from pyro.params.param_store import StateDict
 from torch import Tensor, nn
 
 from pyro_vmonf._torch import evaluation_mode, isolated_parameter_store, isolated_random_state
 from pyro_vmonf._validation import check_count, check_events, check_finite
 from pyro_vmonf.components.base import Components
-from pyro_vmonf.evaluation.evaluate import validate_points
+from pyro_vmonf.evaluation.evaluating import validate_points
 from pyro_vmonf.evaluation.statistics import (
     Statistic,
     device_of,
@@ -25,6 +26,7 @@ from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.models.priors import WeightsPrior
 
 __all__ = [
+    "CheckRow",
     "Replications",
     "base_cdf",
     "posterior_predictive",
@@ -38,32 +40,64 @@ class Replications:
     """Data sets drawn from the posterior predictive distribution.
 
     Attributes:
-        x: ``(draws, size, *event)``, on the CPU.
-        z: the component of each point, ``(draws, size)``.
+        x: The points ``(draws, size, *event)``, on the CPU.
+        z: The component of each point, ``(draws, size)``.
+
+    Examples:
+        >>> from pyro_vmonf import FlowMixture, RealNVP
+        >>> from pyro_vmonf.evaluation import posterior_predictive
+        >>> drawn = posterior_predictive(FlowMixture(RealNVP(2, 3)), size=50, draws=10)
+        >>> drawn.x.shape, drawn.z.shape
+        (torch.Size([10, 50, 2]), torch.Size([10, 50]))
     """
 
     x: Tensor
     z: Tensor
 
 
+class CheckRow(TypedDict):
+    """One number of a statistic: its name, its value in the data and in the replications, and the p-value.
+
+    Examples:
+        >>> from pyro_vmonf.evaluation import CheckRow
+        >>> row: CheckRow = {"statistic": "mean", "observed": 0.5, "replicated": [0.1, 0.9], "p": 1.0}
+        >>> row["p"]
+        1.0
+    """
+
+    statistic: str
+    observed: float
+    replicated: list[float]
+    p: float
+
+
 def posterior_predictive(
     model: FlowMixture, guide: SoftmaxEncoder | None = None, *, size: int, draws: int = 100, seed: int = 0
 ) -> Replications:
-    """Data sets as the model would make them: π from its posterior in the guide, where it has one, then z, then x.
+    """Draws data sets from the model: the weights from their posterior in the guide, if any, then z, then x.
 
-    It is Pyro's ``Predictive(model, guide=guide)(size=…)``.
+    It is Pyro's ``Predictive(model, guide=guide)(size=…)``. The global random state is left as it was.
 
     Args:
-        model: p(x, z).
-        guide: has q(π), if the weights have a prior; else it is not used.
-        size: points in a data set; as many as the data have, if statistics depend on it.
-        draws: data sets.
-        seed: of the draws; the global random state is left as it was.
+        model: The model p(x, z).
+        guide: The guide, which is needed where the weights have a prior, for their posterior q(π).
+        size: The number of points in a data set. It should be that of the data, if statistics depend on it.
+        draws: The number of data sets.
+        seed: The seed of the draws.
+
+    Returns:
+        The data sets, with the component of each point.
 
     Raises:
-        TypeError: if model is no ``FlowMixture``.
-        ValueError: if the weights have a prior and there is no guide with their posterior (``Predictive(model)`` draws
-            from the prior), or a number is below 1.
+        TypeError: If ``model`` is no ``FlowMixture``.
+        ValueError: If the weights have a prior and there is no guide with their posterior (``Predictive(model)`` draws
+            from the prior), the guide has another number of components, or a number is below 1.
+
+    Examples:
+        >>> from pyro_vmonf import FlowMixture, RealNVP
+        >>> from pyro_vmonf.evaluation import posterior_predictive
+        >>> posterior_predictive(FlowMixture(RealNVP(2, 3)), size=50, draws=10).x.shape
+        torch.Size([10, 50, 2])
     """
     counts = check_count("size", size), check_count("draws", draws)
     if not isinstance(model, FlowMixture):
@@ -81,35 +115,45 @@ def posterior_predictive(
     return Replications(x.cpu(), z.cpu())
 
 
-def state_without(state: Any, *modules: nn.Module | None) -> Any:
-    """A parameter store's state but for what the modules hold themselves."""
+def state_without(state: StateDict, *modules: nn.Module | None) -> StateDict:
+    """Returns a parameter store's state without the parameters that the modules hold themselves."""
     own = {name.removesuffix("_unconstrained") for part in modules if part for name, _ in part.named_parameters()}
-    return {kind: {name: v for name, v in values.items() if name not in own} for kind, values in state.items()}
+    params = {name: value for name, value in state["params"].items() if name not in own}
+    return {"params": params, "constraints": {name: v for name, v in state["constraints"].items() if name not in own}}
 
 
 def predictive_checks(
     x: Tensor, replications: Replications, statistics: Mapping[str, Statistic] | None = None
-) -> list[dict[str, Any]]:
+) -> list[CheckRow]:
     r"""Compares statistics of data with those of replicated data.
 
-    p = 2 min(P(T_rep ≤ T), P(T_rep ≥ T)), at most 1, each estimated as (1 + count) / (1 + draws). For data that the
-    model did make, and was not fitted to, p is below any α in no more than α of cases. A model is nearer to the points
-    it was fitted to than to new ones, so check points that were held out.
+    The p-value is 2 min(P(T_rep ≤ T), P(T_rep ≥ T)), at most 1, each estimated as (1 + count) / (1 + draws). For data
+    from the model, to which it was not fitted, p is below any α in no more than α of cases. A model fits its training
+    points better than new ones, so check points that were held out.
 
     Reference: Gelman, Meng and Stern, 1996 (*Statistica Sinica* 6); Phipson and Smyth, 2010, for the 1 +.
 
     Args:
-        x: ``(N, *event)``.
-        replications: data sets from the model, of N points each.
-        statistics: name → function of a data set ``(N, *event)`` to a number or a vector; means, standard deviations,
-            quantiles and nearest-neighbour distances if not given (see :func:`standard_statistics`).
+        x: The data ``(N, *event)``.
+        replications: The data sets from the model, of N points each.
+        statistics: The names of the statistics, each with a function of a data set ``(N, *event)`` that returns a
+            number or a vector. If they are not given, they are means, standard deviations, quantiles and
+            nearest-neighbour distances (see :func:`standard_statistics`).
 
     Returns:
-        a row for each number: ``statistic``, ``observed``, ``replicated`` (the values, a list), and ``p``.
+        One row for each number: ``statistic`` (its name), ``observed``, ``replicated`` (a list), and ``p``.
 
     Raises:
-        TypeError: if these are no ``Replications``.
-        ValueError: if the replicated data sets have another shape than x, or x or a statistic is not finite.
+        TypeError: If ``replications`` are no ``Replications``.
+        ValueError: If the replicated data sets have another shape than x, or x or a statistic is not finite.
+
+    Examples:
+        >>> from pyro_vmonf import FlowMixture, RealNVP
+        >>> from pyro_vmonf.evaluation import posterior_predictive, predictive_checks
+        >>> drawn = posterior_predictive(FlowMixture(RealNVP(2, 3)), size=50, draws=19)
+        >>> rows = predictive_checks(drawn.x[0] + 10, drawn, {"mean": lambda x: x.mean(0)})
+        >>> [(row["statistic"], row["p"]) for row in rows]
+        [('mean[0]', 0.1), ('mean[1]', 0.1)]
     """
     if not isinstance(replications, Replications):
         raise TypeError(f"replications: expected those of posterior_predictive, got {type(replications).__name__}")
@@ -125,36 +169,45 @@ def predictive_checks(
         observed, replicated = values[0], torch.stack(values[1:])
         for i, value in enumerate(observed):
             title = f"{name}[{i}]" if len(observed) > 1 else name
-            rows.append({"statistic": title, **compare(value, replicated[:, i])})
+            rows.append(compare(title, value, replicated[:, i]))
     return rows
 
 
-def compare(observed: Tensor, replicated: Tensor) -> dict[str, Any]:
-    """One number, its replications, and the p-value."""
+def compare(name: str, observed: Tensor, replicated: Tensor) -> CheckRow:
+    """Returns the row of one number, with its replications ``(draws,)`` and the p-value."""
     tails = [1 + int((replicated <= observed).sum()), 1 + int((replicated >= observed).sum())]
     p = min(1.0, 2 * min(tails) / (1 + len(replicated)))
-    return {"observed": float(observed), "replicated": replicated.tolist(), "p": p}
+    return {"statistic": name, "observed": float(observed), "replicated": replicated.tolist(), "p": p}
 
 
 def probability_integral_transform(
     model: FlowMixture, x: Tensor, guide: SoftmaxEncoder | None = None, *, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """The probability integral transform of the base variables: uniform on (0, 1) if the model is right.
+    """Returns the probability integral transform of the base variables, uniform on (0, 1) if the model is right.
 
-    z_n is drawn from the exact posterior p(z | x_n), component z_n's flow is inverted, and each coordinate of the base
-    variable goes through the base's cumulative distribution function.
+    z_n is drawn from the exact posterior p(z | x_n), the flow of component z_n is inverted, and the base's cumulative
+    distribution function is applied to each coordinate of the base variable. The global random state is left as it was.
 
     Args:
-        model: p(x, z).
-        x: ``(N, *event)``.
-        guide: where it has a posterior of the weights.
-        seed: of the draw of z; the global random state is left as it was.
+        model: The model p(x, z).
+        x: The points ``(N, *event)``.
+        guide: The guide, where it has a posterior of the weights.
+        seed: The seed of the draw of z.
 
     Returns:
-        values ``(N, D)`` with D the size of an event, and z ``(N,)``.
+        The values ``(N, D)``, with D the size of an event, and the components z ``(N,)``.
 
     Raises:
-        TypeError: if a component is no flow whose base variables can be had (see :func:`base_cdf`).
+        TypeError: If a component is no flow with known base variables (see :func:`base_cdf`).
+        ValueError: If x has the wrong shape or values that are not finite.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf import FlowMixture, RealNVP
+        >>> from pyro_vmonf.evaluation import probability_integral_transform
+        >>> values, z = probability_integral_transform(FlowMixture(RealNVP(2, 3)), torch.zeros(4, 2))
+        >>> values.shape, z.shape
+        (torch.Size([4, 2]), torch.Size([4]))
     """
     x = validate_points("x", x, model, guide)
     with isolated_random_state(seed):
@@ -169,18 +222,35 @@ def probability_integral_transform(
 
 
 def base_cdf(components: Components, k: int, x: Tensor) -> Tensor:
-    """F(u) ``(N, *event)`` of the base variables u of x under component k, F the base's distribution function.
+    """Returns the base's cumulative distribution function of the base variables of x under component k.
+
+    Args:
+        components: The components p(x | z).
+        k: The number of the component.
+        x: The points ``(N, *event)``.
+
+    Returns:
+        The values ``(N, *event)``, from 0 to 1.
 
     Raises:
-        TypeError: if component k is neither a plain distribution with a ``cdf``, nor one transformed, nor a zuko flow.
+        TypeError: If component k is neither a plain distribution with a ``cdf``, nor one transformed, nor a zuko flow.
+
+    Examples:
+        >>> import torch
+        >>> from pyro.distributions import Normal
+        >>> from pyro_vmonf import FlowList
+        >>> from pyro_vmonf.evaluation import base_cdf
+        >>> base_cdf(FlowList([Normal(torch.zeros(2), 1.0).to_event(1)]), 0, torch.zeros(1, 2))
+        tensor([[0.5000, 0.5000]])
     """
-    flow: Any = components.component(k)
-    if hasattr(flow, "transform") and hasattr(flow, "base"):  # zuko's flows go from x to the base
-        x, flow = flow.transform(x), flow.base
-    while hasattr(flow, "base_dist"):
+    flow = components.component(k)
+    to_base, base = getattr(flow, "transform", None), getattr(flow, "base", None)
+    if to_base is not None and base is not None:  # the transform of a zuko flow maps x to the base
+        x, flow = to_base(x), base
+    while (base := getattr(flow, "base_dist", None)) is not None:
         for transform in reversed(getattr(flow, "transforms", [])):
             x = transform.inv(x)
-        flow = flow.base_dist
+        flow = base
     try:
         probabilities: Tensor = flow.cdf(x)
     except NotImplementedError as error:

@@ -1,6 +1,7 @@
-"""Statistics of data sets: what predictive checks compare between data and their replications."""
+"""Statistics of data sets, which predictive checks compare between data and their replications."""
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from sklearn.neighbors import NearestNeighbors
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from pyro_vmonf._torch import evaluation_mode
 from pyro_vmonf._validation import check_count, check_fraction, check_positive
-from pyro_vmonf.evaluation.evaluate import validate_points
+from pyro_vmonf.evaluation.evaluating import validate_points
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.models.mixture import FlowMixture
 
@@ -23,14 +24,20 @@ __all__ = [
     "standard_statistics",
 ]
 
-Statistic = Callable[[Tensor], Tensor]
+Statistic: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def standard_statistics() -> dict[str, Statistic]:
-    """Statistics that suit most data: name → function of ``(N, *event)``.
+    """Returns statistics that suit most data: their names, each with a function of a data set ``(N, *event)``.
 
-    Means, standard deviations and quantiles are those of each coordinate; where there are more than 16, as in images,
-    of two numbers of each point: the mean and the standard deviation of its coordinates.
+    Means, standard deviations and quantiles are those of each coordinate. Where there are more than 16 coordinates, as
+    in images, they are those of two numbers of each point: the mean and the standard deviation of its coordinates.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.evaluation import standard_statistics
+        >>> standard_statistics()["mean"](torch.tensor([[0.0, 1.0], [2.0, 3.0]]))
+        tensor([1., 2.])
     """
     return {
         "mean": lambda x: coordinate_summaries(x).mean(0),
@@ -42,24 +49,63 @@ def standard_statistics() -> dict[str, Statistic]:
 
 
 def quantiles(share: float) -> Statistic:
-    """The quantile of each coordinate (see :func:`standard_statistics`); ``share`` is above 0 and at most 1."""
+    """Returns a statistic, the quantile of each coordinate (see :func:`standard_statistics`).
+
+    Args:
+        share: The share of points below the quantile, above 0 and at most 1.
+
+    Raises:
+        ValueError: If ``share`` is out of range.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.evaluation import quantiles
+        >>> quantiles(0.5)(torch.tensor([[0.0], [1.0], [5.0]]))
+        tensor([1.])
+    """
     share = check_fraction("share", share)
     return lambda x: coordinate_summaries(x).quantile(share, 0)
 
 
 def coordinate_summaries(x: Tensor, max_coordinates: int = 16) -> Tensor:
-    """The coordinates of each point ``(N, D)``; their mean and standard deviation where D > ``max_coordinates``."""
+    """Returns the coordinates of each point ``(N, D)``, or their mean and standard deviation ``(N, 2)``.
+
+    Args:
+        x: The points ``(N, *event)``.
+        max_coordinates: The greatest number of coordinates D that are returned themselves.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.evaluation import coordinate_summaries
+        >>> coordinate_summaries(torch.tensor([[0.0, 1.0, 2.0]]), max_coordinates=2)
+        tensor([[1., 1.]])
+    """
     x = flatten_events(x)
     return x if x.shape[1] <= max_coordinates else torch.stack([x.mean(1), x.std(1)], 1)
 
 
 def flatten_events(x: Tensor) -> Tensor:
-    """Points ``(N, *event)`` as vectors ``(N, D)``."""
+    """Returns points ``(N, *event)`` as vectors ``(N, D)``."""
     return x.reshape(len(x), -1)
 
 
 def nearest_distances(x: Tensor, others: Tensor | None = None) -> Tensor:
-    """Euclidean distance of each x ``(N, *event)`` to the nearest of ``others``, or of the other x: ``(N,)``."""
+    """Returns the Euclidean distance of each point to its nearest neighbour, ``(N,)``.
+
+    Args:
+        x: The points ``(N, *event)``.
+        others: The points ``(M, *event)`` among which the neighbour is. They are the other points of x if they are not
+            given.
+
+    Raises:
+        ValueError: If there are too few points.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.evaluation import nearest_distances
+        >>> nearest_distances(torch.tensor([[0.0], [1.0], [5.0]]))
+        tensor([1., 1., 4.])
+    """
     points = flatten_events(x).cpu().numpy()
     if len(points) < 1 + (others is None):
         raise ValueError(f"x: expected at least {1 + (others is None)} points, got {len(points)}")
@@ -71,7 +117,23 @@ def nearest_distances(x: Tensor, others: Tensor | None = None) -> Tensor:
 
 
 def energy_distance(x: Tensor, others: Tensor) -> Tensor:
-    """2 E|X − Y| − E|X − X′| − E|Y − Y′| ≥ 0, 0 where both have one distribution: Székely and Rizzo, 2013."""
+    """Returns the energy distance 2 E|X − Y| − E|X − X′| − E|Y − Y′| ≥ 0, which is 0 for equal distributions.
+
+    Reference: Székely and Rizzo, 2013 (*J. Stat. Plan. Inference* 143(8)).
+
+    Args:
+        x: The points ``(N, *event)``.
+        others: The other points ``(M, *event)``.
+
+    Raises:
+        ValueError: If the points do not have equally many coordinates.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.evaluation import energy_distance
+        >>> energy_distance(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [3.0]]))
+        tensor(1.)
+    """
     a, b = flatten_events(x), flatten_events(others)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"others: expected points of {a.shape[1]} coordinates, as x has, got {b.shape[1]}")
@@ -80,15 +142,21 @@ def energy_distance(x: Tensor, others: Tensor) -> Tensor:
 
 
 def mean_distance(a: Tensor, b: Tensor) -> Tensor:
-    """The mean Euclidean distance, without the cancellation that a product of matrices has."""
+    """Returns the mean Euclidean distance, without the cancellation of a product of matrices."""
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").mean()
 
 
 class EnergyDistance:
-    """The energy distance to fixed points, as a statistic; draw them from the model, apart from the replications.
+    """The energy distance to fixed points, as a statistic.
 
     Args:
-        reference: ``(M, *event)``.
+        reference: The fixed points ``(M, *event)``. They should be draws of the model other than the replications.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.evaluation import EnergyDistance
+        >>> EnergyDistance(torch.tensor([[0.0], [3.0]]))(torch.tensor([[0.0], [1.0]]))
+        tensor(1.)
     """
 
     def __init__(self, reference: Tensor) -> None:
@@ -99,12 +167,21 @@ class EnergyDistance:
 
 
 class RadialProfile:
-    """The share of points in each of ``bins`` rings about a centre, out to ``reach``, as a statistic.
+    """The share of points in each of some rings about a centre, as a statistic.
 
     Args:
-        centre: ``(*event)``.
-        reach: of the last ring.
-        bins: how many.
+        centre: The centre ``(*event)``.
+        reach: The outer radius of the last ring, in the units of x.
+        bins: The number of rings, of equal width.
+
+    Raises:
+        ValueError: If ``reach`` is not above 0, or ``bins`` is below 1.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.evaluation import RadialProfile
+        >>> RadialProfile(torch.zeros(2), 2.0, bins=2)(torch.tensor([[0.5, 0.0], [0.0, 1.5]]))
+        tensor([0.5000, 0.5000])
     """
 
     def __init__(self, centre: Tensor, reach: float, bins: int = 10) -> None:
@@ -120,8 +197,15 @@ class ComponentShares:
     """The mean of the exact posterior p(z | x) over the points, ``(K,)``, as a statistic.
 
     Args:
-        model: p(x, z).
-        guide: where it has a posterior of the weights.
+        model: The model p(x, z).
+        guide: The guide, where it has a posterior of the weights.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf import FlowMixture, RealNVP
+        >>> from pyro_vmonf.evaluation import ComponentShares
+        >>> ComponentShares(FlowMixture(RealNVP(2, 3)))(torch.zeros(4, 2)).shape
+        torch.Size([3])
     """
 
     def __init__(self, model: FlowMixture, guide: SoftmaxEncoder | None = None) -> None:
@@ -132,7 +216,7 @@ class ComponentShares:
 
 
 def responsibilities(model: FlowMixture, guide: SoftmaxEncoder | None, x: Tensor) -> Tensor:
-    """p(z | x) ``(N, K)``, on the CPU, with the mean of the guide's weights where it has a posterior of them."""
+    """Returns p(z | x) ``(N, K)``, on the CPU, with the mean of the guide's posterior of the weights if it has one."""
     x = validate_points("x", x, model, guide)
     weights = None if guide is None else guide.log_weights()
     with torch.no_grad(), evaluation_mode(model):
@@ -141,5 +225,5 @@ def responsibilities(model: FlowMixture, guide: SoftmaxEncoder | None, x: Tensor
 
 
 def device_of(module: nn.Module, x: Tensor) -> torch.device:
-    """Where a module's tensors are; where x is, if it has none."""
+    """Returns the device of a module's tensors, or that of x if the module has none."""
     return next((t.device for t in [*module.parameters(), *module.buffers()]), x.device)

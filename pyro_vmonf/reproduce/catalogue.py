@@ -1,7 +1,5 @@
 """The experiments with the thesis's settings (chapter 5)."""
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -11,9 +9,11 @@ from pyro_vmonf.data.images import Logit, digits, mnist
 from pyro_vmonf.data.toy import pinwheel, two_circles
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.guides.networks import mlp
-from pyro_vmonf.inference.temperature import Temperature
 from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.reproduce.experiment import Data, Experiment
+from pyro_vmonf.reproduce.recipes import Recipe
+from pyro_vmonf.training.config import TrainingConfig
+from pyro_vmonf.training.schedules import Schedule, Temperature
 
 __all__ = ["EXPERIMENTS"]
 
@@ -92,8 +92,24 @@ def standardize(model: FlowMixture, data: Data) -> None:
         components.initialize(data.x[:2048])
 
 
-# The thesis starts from random parameters and trains at one learning rate.
-THESIS: dict[str, Any] = {"init": None, "schedule": "constant"}
+def thesis(
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    *,
+    temperature: Schedule | None = None,
+    weight_decay: float = 0.0,
+) -> TrainingConfig:
+    """Returns the numbers of a fit at one learning rate, as the thesis trains."""
+    return TrainingConfig(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        schedule="constant",
+        weight_decay=weight_decay,
+        temperature=temperature,
+    )
+
 
 EXPERIMENTS = {
     experiment.name: experiment
@@ -103,14 +119,14 @@ EXPERIMENTS = {
             "5 wings of 512 points, RealNVP components, no labels (fig. 5.1)",
             pinwheel_data,
             pinwheel_pair,
-            THESIS | {"epochs": 400, "batch_size": 512, "learning_rate": 1e-3, "temperature": Temperature(5.0, 0.98)},
+            Recipe(thesis(400, 512, 1e-3, temperature=Temperature(5.0, 0.98))),
         ),
         Experiment(
             "two-circles",
             "2 circles of 512 points, RealNVP components, no labels (fig. 5.2)",
             circles_data,
             circles_pair,
-            THESIS | {"epochs": 500, "batch_size": 128, "learning_rate": 1e-3, "temperature": Temperature(5.0, 0.98)},
+            Recipe(thesis(500, 128, 1e-3, temperature=Temperature(5.0, 0.98))),
             standardize,
         ),
         Experiment(
@@ -118,9 +134,7 @@ EXPERIMENTS = {
             "the same and 32 labelled points (fig. 5.3)",
             labelled_circles_data,
             circles_pair,
-            THESIS
-            | {"epochs": 500, "pretrain_epochs": 300, "encoder_delay": 250, "batch_size": 128, "learning_rate": 1e-3}
-            | {"interleave": True},
+            Recipe(thesis(500, 128, 1e-3), pretrain_epochs=300, encoder_delay=250, alternate=True),
             standardize,
         ),
         Experiment(
@@ -128,14 +142,7 @@ EXPERIMENTS = {
             "MNIST 0-4, MAF components, no labels (fig. 5.4, table 5.1)",
             mnist_data,
             mnist_pair,
-            THESIS
-            | {
-                "epochs": 100,
-                "batch_size": 100,
-                "learning_rate": 1e-4,
-                "weight_decay": 1e-6,
-                "temperature": Temperature(10.0, 0.9),
-            },
+            Recipe(thesis(100, 100, 1e-4, temperature=Temperature(10.0, 0.9), weight_decay=1e-6)),
             standardize,
         ),
         Experiment(
@@ -143,14 +150,7 @@ EXPERIMENTS = {
             "the same on scikit-learn's 8x8 digits, which need no download",
             digits_data,
             digits_pair,
-            THESIS
-            | {
-                "epochs": 25,
-                "batch_size": 100,
-                "learning_rate": 1e-3,
-                "weight_decay": 1e-6,
-                "temperature": Temperature(5.0, 0.93),
-            },
+            Recipe(thesis(25, 100, 1e-3, temperature=Temperature(5.0, 0.93), weight_decay=1e-6)),
             standardize,
         ),
     )

@@ -5,26 +5,28 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyro
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_vmonf import plots
-from pyro_vmonf._io import atomic_write, writable_folder, write_json
+from pyro_vmonf._io import Json, atomic_write, read_tensors, writable_folder, write_json, write_tensors
 from pyro_vmonf._torch import isolated_random_state
-from pyro_vmonf._validation import check_count
+from pyro_vmonf.architecture import describe
+from pyro_vmonf.checkpointing.history import History
+from pyro_vmonf.checkpointing.state import read_modules, write_modules
 from pyro_vmonf.data.images import Logit
 from pyro_vmonf.evaluation import metrics
-from pyro_vmonf.evaluation.evaluate import Evaluation, evaluate
+from pyro_vmonf.evaluation.evaluating import Evaluation, evaluate
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
-from pyro_vmonf.inference.fit import fit
-from pyro_vmonf.inference.history import History
 from pyro_vmonf.models.mixture import FlowMixture
+from pyro_vmonf.reproduce.recipes import Recipe, train_by_recipe
 
 __all__ = ["Data", "Experiment", "load", "run"]
+
+MODEL_FILE, KIND = "model.safetensors", "pyro_vmonf.experiment"
 
 
 @dataclass(frozen=True)
@@ -53,19 +55,19 @@ class Experiment:
     """One of the thesis's experiments.
 
     Attributes:
-        name: as on the command line.
-        summary: one line for the reader.
-        data: makes the data from a seed.
-        build: makes an untrained model and guide.
-        settings: of the fit.
-        start: sets data-dependent starts, if any.
+        name: Its name on the command line.
+        summary: One line for the reader.
+        data: Makes the data from a seed.
+        build: Makes an untrained model and guide.
+        recipe: How they are trained.
+        start: Sets data-dependent starts, if any.
     """
 
     name: str
     summary: str
     data: Callable[[int], Data]
     build: Callable[[], tuple[FlowMixture, SoftmaxEncoder]]
-    settings: dict[str, Any]
+    recipe: Recipe
     start: Callable[[FlowMixture, Data], None] = field(default=lambda model, data: None)
 
 
@@ -77,70 +79,61 @@ def run(
     epochs: int | None = None,
     device: str = "cpu",
     progress: bool = True,
-) -> dict[str, Any]:
-    """Runs an experiment, and writes ``metrics.json``, ``history.json``, ``model.pt`` and its figures to ``out``.
+) -> dict[str, Json]:
+    """Runs an experiment, and writes ``metrics.json``, ``history.json``, ``model.safetensors`` and figures to ``out``.
 
-    A run that was broken off goes on from ``checkpoint.pt`` in the same folder.
+    A run that was broken off goes on from ``checkpoint.safetensors`` in the same folder.
 
     Args:
-        experiment: which one.
-        out: the folder, made if need be.
-        seed: of the data, the initial parameters and the fit.
-        epochs: instead of the experiment's own number; a supervised pretraining shrinks in proportion.
-        device: where to train.
-        progress: whether to show a progress bar.
+        experiment: The experiment.
+        out: The folder, made if need be.
+        seed: The seed of the data, the initial parameters and the fit.
+        epochs: The number of epochs in place of the experiment's own; supervised pretraining shrinks in proportion.
+        device: Where to train.
+        progress: Whether to show a progress bar.
 
     Returns:
-        what ``metrics.json`` says.
+        What ``metrics.json`` says.
 
     Raises:
-        OSError: if ``out`` cannot be written, before any training.
-        FileNotFoundError: if the data are not there.
+        OSError: If ``out`` cannot be written, before any training.
+        FileNotFoundError: If the data are not there.
     """
-    folder = writable_folder("--out", out)
-    settings = dict(experiment.settings)
-    if epochs is not None:
-        share = check_count("--epochs", epochs) / settings["epochs"]
-        settings["epochs"] = epochs
-        if "pretrain_epochs" in settings:
-            settings["pretrain_epochs"] = max(1, round(share * settings["pretrain_epochs"]))
+    folder, began = writable_folder("--out", out), time.monotonic()
+    recipe = experiment.recipe if epochs is None else experiment.recipe.shortened(epochs)
     data = experiment.data(seed)
-    with isolated_random_state(seed):
-        model, guide = experiment.build()
-        experiment.start(model, data)
-    began = time.monotonic()
-    history = fit(
+    model, guide = prepared(experiment, data, seed)
+    nn.ModuleDict({"model": model, "guide": guide}).to(device)
+    history = train_by_recipe(
         model,
         guide,
         data.x,
         data.y,
+        recipe=recipe,
         validation=data.x_test,
+        checkpoint=folder / "checkpoint.safetensors",
         seed=seed,
-        device=device,
-        checkpoint=folder / "checkpoint.pt",
         progress=progress,
-        **settings,
     )
-    seconds = sum(row["seconds"] for row in history.rows)
     model.to("cpu")
     guide.to("cpu")
     evaluation = evaluate(model, guide, data.x_test)
-    scores = {
+    scores: dict[str, Json] = {
         "experiment": experiment.name,
         "seed": seed,
-        "settings": {name: repr(value) for name, value in settings.items()},
+        "recipe": describe(recipe),
         "points": {"train": len(data.x), "test": len(data.x_test)},
         "test": scores_of(evaluation, data),
         "weights": [round(float(w), 6) for w in model.weights().exp()],
-        "seconds": {"training": round(seconds, 1), "this run": round(time.monotonic() - began, 1)},
+        "seconds": {
+            "training": round(sum(row["seconds"] for row in history.rows), 1),
+            "this run": round(time.monotonic() - began, 1),
+        },
         "versions": {"torch": torch.__version__, "pyro": pyro.__version__, "python": platform.python_version()},
         "device": device,
         "threads": torch.get_num_threads(),
     }
-    atomic_write(
-        folder / "model.pt",
-        lambda file: torch.save({"model": model.state_dict(), "guide": guide.state_dict()}, file),
-    )
+    write_tensors(folder / MODEL_FILE, read_modules(nn.ModuleDict({"model": model, "guide": guide})), KIND, {})
     history.save(folder / "history.json")
     for name, figure in draw(experiment, model, guide, data, evaluation, history, seed).items():
         save_figure(folder / f"{name}.png", figure)
@@ -148,22 +141,29 @@ def run(
     return scores
 
 
+def prepared(experiment: Experiment, data: Data, seed: int) -> tuple[FlowMixture, SoftmaxEncoder]:
+    """Returns an untrained model and guide, drawn by the seed and started from the data."""
+    with isolated_random_state(seed):
+        model, guide = experiment.build()
+        experiment.start(model, data)
+    return model, guide
+
+
 def load(experiment: Experiment, folder: str | Path) -> tuple[FlowMixture, SoftmaxEncoder]:
-    """The fitted model and guide that :func:`run` left in ``folder``."""
+    """Returns the fitted model and guide that :func:`run` left in ``folder``."""
     model, guide = experiment.build()
-    state = torch.load(Path(folder) / "model.pt", map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    guide.load_state_dict(state["guide"])
+    tensors, _ = read_tensors(Path(folder) / MODEL_FILE, KIND)
+    write_modules(nn.ModuleDict({"model": model, "guide": guide}), tensors)
     return model.eval(), guide.eval()
 
 
-def scores_of(evaluation: Evaluation, data: Data) -> dict[str, Any]:
+def scores_of(evaluation: Evaluation, data: Data) -> dict[str, Json]:
     """Test scores: agreement with the classes, and nats per observation.
 
     A model that saw labels answers in classes, so its accuracy needs no matching.
     """
     matched = data.y is None
-    scores: dict[str, Any] = {}
+    scores: dict[str, Json] = {}
     for name, table in (("encoder", evaluation.encoder_probs), ("posterior", evaluation.responsibilities)):
         chosen = table.argmax(-1)
         hit = metrics.accuracy(data.y_test, chosen) if matched else float((chosen == data.y_test).double().mean())
@@ -191,7 +191,7 @@ def draw(
     seed: int,
 ) -> dict[str, Figure]:
     """The experiment's figures by file name."""
-    names = ("elbo", "labelled", "validation_elbo", "validation_evidence", "temperature")
+    names = ("elbo", "labelled_elbo", "validation_elbo", "validation_evidence", "temperature")
     figures = {"history": plots.history({name: history.column(name) for name in names})}
     with isolated_random_state(seed):
         if data.logit is None:

@@ -1,6 +1,7 @@
 """What the elementary transformations do to the plane (thesis, figs 3.1-3.3)."""
 
 import math
+from typing import cast
 
 import torch
 from matplotlib.figure import Figure
@@ -39,7 +40,7 @@ def draw_transforms() -> dict[str, Figure]:
 
 def before_and_after(transform: TransformModule, cloud: Tensor, title: str) -> Figure:
     """The cloud and a grid on the left, their images on the right, coloured by log|det J|."""
-    image = transform(cloud)
+    image = cast(Tensor, transform(cloud))
     log_det = transform.log_abs_det_jacobian(cloud, image)
     reach = max(float(log_det.abs().max()), 0.1)
     figure = Figure(figsize=(9, 4.2), layout="constrained")
@@ -49,7 +50,7 @@ def before_and_after(transform: TransformModule, cloud: Tensor, title: str) -> F
         ax.set_aspect("equal", adjustable="datalim")
     for line in grid_lines():
         left.plot(*line.T.numpy(), color="black", linewidth=0.4, alpha=0.6)
-        right.plot(*transform(line).T.numpy(), color="black", linewidth=0.4, alpha=0.6)
+        right.plot(*cast(Tensor, transform(line)).T.numpy(), color="black", linewidth=0.4, alpha=0.6)
     left.set_title("x ~ N(0, I)", fontsize=10)
     right.set_title(title, fontsize=10)
     figure.colorbar(dots, ax=right, label="log |det J|")

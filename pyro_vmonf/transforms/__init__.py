@@ -1,8 +1,8 @@
 """Bijections of R^D and the networks that condition them; all accept a leading component axis."""
 
 from pyro_vmonf.transforms.affine import PLUAffine
-from pyro_vmonf.transforms.autoregressive import affine_autoregressive
-from pyro_vmonf.transforms.coupling import affine_coupling
+from pyro_vmonf.transforms.autoregressive import affine_autoregressive, masked_autoregressive_transform
+from pyro_vmonf.transforms.coupling import affine_coupling, coupling_transform
 from pyro_vmonf.transforms.elementwise import ActNorm, BatchNorm, PReLU
 from pyro_vmonf.transforms.inverse import Inverse
 from pyro_vmonf.transforms.networks import MADE, ConditionerMLP, Linear
@@ -24,5 +24,7 @@ __all__ = [
     "affine_autoregressive",
     "affine_coupling",
     "clear_caches",
+    "coupling_transform",
+    "masked_autoregressive_transform",
     "select",
 ]

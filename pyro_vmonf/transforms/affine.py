@@ -1,42 +1,88 @@
-"""The affine transformation with a PLU-decomposed matrix."""
+"""Affine maps: one with a PLU-decomposed matrix, and the bound of those that a network conditions."""
 
 import torch
-from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from pyro_vmonf._validation import check_count, check_permutation, check_positive
+from pyro_vmonf.transforms.base import VectorTransform
 from pyro_vmonf.transforms.stacking import Stacked, bounded, unbounded
 
-__all__ = ["PLUAffine"]
+__all__ = ["MAX_LOG_SCALE", "BoundedLogScale", "PLUAffine"]
+
+MAX_LOG_SCALE = 1.0  # ten couplings can still stretch by e^10
 
 
-class PLUAffine(TransformModule, Stacked):
+class BoundedLogScale(nn.Module):
+    """A conditioner of affine maps with a bounded log-scale: ``max_log_scale · tanh(· / max_log_scale)``.
+
+    Where there are few data, the unbounded scales of several transforms multiply to densities of exp(−1e9) for points
+    a little away, from which a mixture does not recover.
+
+    Args:
+        network: A module that returns a mean and a log-scale, as :class:`~pyro_vmonf.transforms.ConditionerMLP` does.
+        max_log_scale: The bound of the absolute value of the log-scale.
+
+    Raises:
+        ValueError: If ``max_log_scale`` is not a finite number above 0.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.transforms import ConditionerMLP
+        >>> from pyro_vmonf.transforms.affine import BoundedLogScale
+        >>> network = BoundedLogScale(ConditionerMLP(2, (8,), 2), max_log_scale=0.5)
+        >>> mean, log_scale = network(1e9 * torch.ones(10, 2))
+        >>> bool((log_scale.abs() <= 0.5).all())
+        True
+    """
+
+    def __init__(self, network: nn.Module, max_log_scale: float = MAX_LOG_SCALE) -> None:
+        super().__init__()
+        self.network = network
+        self.max_log_scale = check_positive("max_log_scale", max_log_scale)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the mean, and the bounded log-scale."""
+        mean, log_scale = self.network(x)
+        return mean, bounded(log_scale, self.max_log_scale)
+
+    def extra_repr(self) -> str:
+        """Returns the bound."""
+        return f"max_log_scale={self.max_log_scale}"
+
+
+class PLUAffine(VectorTransform, Stacked):
     r"""``y = A x + b`` with ``A = P L (U + diag(e^s))``; log|det J| = Σ_d s_d.
 
-    P is a fixed permutation, L unit lower triangular, U strictly upper triangular. A starts as P.
+    P is a fixed permutation, L unit lower triangular, U strictly upper triangular. A is initialized to P.
     Reference: thesis, chapter 3; Kingma and Dhariwal, *Glow*, 2018 (arXiv:1807.03039), equation 10.
 
     Args:
-        features: D.
-        components: K, or None for one matrix.
-        order: the permutation P as a ``LongTensor`` ``(D,)``, P's row d being the unit vector ``order[d]``;
-            the identity if not given.
-        max_log_scale: bound of |s|.
+        features: The number D of features.
+        components: The number K of components, or None for one matrix.
+        order: The permutation P as a ``LongTensor`` ``(D,)``: row d of P is the unit vector ``order[d]``. It is the
+            identity if it is not given.
+        max_log_scale: The bound of the absolute value of s.
 
     Raises:
-        ValueError: if ``order`` is not a permutation, or a number is out of range.
+        ValueError: If ``order`` is not a permutation, or a number is out of its range.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.transforms import PLUAffine
+        >>> transform = PLUAffine(2, components=3)
+        >>> transform
+        PLUAffine(components=3, max_log_scale=10.0)
+        >>> x = torch.randn(3, 10, 2)
+        >>> bool((transform(x) == x).all())
+        True
     """
 
-    bijective = True
-    domain = constraints.real_vector
-    codomain = constraints.real_vector
     permutation: Tensor
 
     def __init__(
         self, features: int, *, components: int | None = None, order: Tensor | None = None, max_log_scale: float = 10.0
     ) -> None:
-        TransformModule.__init__(self)
+        VectorTransform.__init__(self)
         Stacked.__init__(self, components)
         check_count("features", features)
         self.max_log_scale = check_positive("max_log_scale", max_log_scale)
@@ -57,11 +103,11 @@ class PLUAffine(TransformModule, Stacked):
 
     @property
     def log_scale(self) -> Tensor:
-        """s, with |s| < max_log_scale."""
+        """The log-scale s, between ``-max_log_scale`` and ``max_log_scale``."""
         return bounded(self.raw_log_scale, self.max_log_scale)
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        """P L, and U + diag(e^s)."""
+        """Returns P L and U + diag(e^s)."""
         identity = torch.eye(self.lower.shape[-1], dtype=self.lower.dtype, device=self.lower.device)
         lower = self.lower.tril(-1) + identity
         upper = self.upper.triu(1) + torch.diag_embed(self.log_scale.exp())
@@ -69,10 +115,15 @@ class PLUAffine(TransformModule, Stacked):
 
     @torch.no_grad()
     def initialize(self, y: Tensor, weights: Tensor) -> None:
-        """Makes the inverse whiten y ``(…, N, D)`` under ``weights`` ``(…, N)``: P L diag(e^s) is a Cholesky factor of
-        the covariance, seen through P and shrunk towards its diagonal by (D/n)² ≤ 1, and b the mean.
+        """Sets the parameters so that the inverse whitens y.
 
-        n = (Σ w)² / Σ w² is how many points the weights amount to: few points cannot tell a full covariance.
+        b becomes the mean, and P L diag(e^s) a Cholesky factor of the covariance, which is taken in the order that P
+        gives and shrunk towards its diagonal by (D/n)² ≤ 1. n = (Σ w)² / Σ w² is the number of points to which the
+        weights amount; few points do not determine a full covariance.
+
+        Args:
+            y: The points ``(…, N, D)``.
+            weights: The weights of the points, ``(…, N)``.
         """
         share = weights.expand(y.shape[:-1])
         if self.components is None:  # one matrix for the points of all components
@@ -103,4 +154,5 @@ class PLUAffine(TransformModule, Stacked):
         return torch.linalg.solve_triangular(upper, solved, upper=True).mT
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """Returns Σ_d s_d in the shape of x ``(…, N, D)`` without its last axis."""
         return self.log_scale.sum(-1, keepdim=True).expand(x.shape[:-1])

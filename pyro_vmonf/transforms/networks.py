@@ -1,51 +1,65 @@
 """Conditioners: dense and masked networks that hold one set of weights, or K sets multiplied in one batched product."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from pyro_vmonf._validation import check_positive, check_widths
-from pyro_vmonf.transforms.stacking import Stacked, bounded
+from pyro_vmonf._validation import check_widths
+from pyro_vmonf.transforms.stacking import Stacked
 
-__all__ = ["MADE", "MAX_LOG_SCALE", "ConditionerMLP", "Linear"]
+__all__ = ["AFFINE_SHAPES", "MADE", "ConditionerMLP", "Linear"]
 
-MAX_LOG_SCALE = 1.0  # of |log-scale|: ten couplings can still stretch by e^10
+AFFINE_SHAPES: tuple[tuple[int, ...], ...] = ((), ())  # a mean and a log-scale for each feature
 
 
 class Linear(Stacked):
     r"""``y = W x + b`` for one weight matrix or for K of them at once.
 
     Shapes: x ``(N, in)`` or ``(K, N, in)`` → y ``(N, out)`` or ``(K, N, out)``; W ``(out, in)`` or ``(K, out, in)``.
-    Initialised as ``torch.nn.Linear``: uniform in ``±1/√in``.
+    Weights are initialized as in ``torch.nn.Linear``: uniform in ``±1/√in``.
 
     Args:
-        in_features: length of one input.
-        out_features: length of one output.
-        components: K, or None for one set of weights.
+        in_features: The length of one input.
+        out_features: The length of one output.
+        components: The number K of components, or None for one set of weights.
+
+    Raises:
+        ValueError: If ``components`` is not a positive integer or None.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.transforms import Linear
+        >>> layer = Linear(2, 5, components=3)
+        >>> layer
+        Linear(components=3, in_features=2, out_features=5)
+        >>> layer(torch.zeros(3, 10, 2)).shape
+        torch.Size([3, 10, 5])
     """
 
     def __init__(self, in_features: int, out_features: int, *, components: int | None = None) -> None:
         super().__init__(components)
+        self.in_features, self.out_features = in_features, out_features
         self.weight = nn.Parameter(torch.empty(self.stack(out_features, in_features)))
         self.bias = nn.Parameter(torch.empty(self.stack(out_features)))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws the weights anew."""
+        """Draws new weights."""
         bound = 1 / math.sqrt(max(self.weight.shape[-1], 1))
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns y, in the shape given above."""
         return batched_linear(x, self.weight, self.bias)
 
 
 def batched_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``x Wᵀ + b`` with broadcasting over a component axis."""
+    """Returns ``x Wᵀ + b``, broadcast over a component axis."""
     # With the batch last, small products run up to three times as fast, and the weight's gradient comes out contiguous.
     # The result is a transposed view, which the next layer transposes back for nothing.
     return (weight @ x.mT + bias.unsqueeze(-1)).mT
@@ -53,27 +67,48 @@ def batched_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 @torch.no_grad()
 def scale_initial_weights(*layers: nn.Module) -> None:
-    """Scales initial weights down; at their full size eight random couplings throw some points to 1e10 and beyond."""
+    """Scales initial weights down; at their full size eight random couplings send some points to 1e10 and beyond."""
     for layer in layers:
         for parameter in layer.parameters():
             parameter.mul_(0.1)
 
 
+def check_shapes(shapes: object) -> tuple[tuple[int, ...], ...]:
+    """Returns ``shapes`` as a tuple of at least one tuple of positive integers; raises ``ValueError`` otherwise."""
+    if not isinstance(shapes, Sequence) or not shapes:
+        raise ValueError(f"shapes: expected at least one shape, as in ((), (8,)), got {shapes!r}")
+    return tuple(check_widths("shapes", shape) for shape in shapes)
+
+
+def unflatten(outputs: Iterable[Tensor], shapes: Iterable[tuple[int, ...]]) -> tuple[Tensor, ...]:
+    """Returns each of ``outputs`` ``(…, features · Π shape)`` in the shape ``(…, features, *shape)``."""
+    return tuple(y.unflatten(-1, (-1, *shape)) if shape else y for y, shape in zip(outputs, shapes, strict=True))
+
+
 class ConditionerMLP(nn.Module):
-    """A multilayer perceptron that gives a mean and a log-scale, for Pyro's ``AffineCoupling``.
+    """A multilayer perceptron that returns the parameters of a univariate map for each feature, for a coupling.
 
-    The last layer starts small, so that the transform starts near the identity. The log-scale is bounded by
-    ``max_log_scale · tanh(· / max_log_scale)``: where there are few data, the unbounded scales of several transforms
-    multiply to densities of exp(−1e9) for points a little away, from which a mixture does not recover.
+    The last layer is initialized with small weights, so that an affine coupling is near the identity.
 
-    Shapes: x ``(N, in)`` or ``(K, N, in)`` → (mean, log-scale), each ``(…, N, out)``.
+    Shapes: x ``(N, in)`` or ``(K, N, in)`` → one tensor ``(…, N, out, *shape)`` for each of ``shapes``.
 
     Args:
-        in_features: length of one input.
-        hidden_features: widths of the hidden layers, each followed by a ReLU.
-        out_features: length of the mean.
-        components: K, or None for one set of weights.
-        max_log_scale: bound of the log-scale's absolute value.
+        in_features: The length of one input.
+        hidden_features: The widths of the hidden layers, each followed by a ReLU.
+        out_features: The number of features that are mapped.
+        shapes: The shape of each parameter for one feature; by default two numbers, a mean and a log-scale.
+        components: The number K of components, or None for one set of weights.
+
+    Raises:
+        ValueError: If a width or a shape is not a sequence of positive integers, or there is no shape.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.transforms import ConditionerMLP
+        >>> network = ConditionerMLP(2, (8,), 4, [(), (5,)], components=3)
+        >>> shift, heights = network(torch.zeros(3, 10, 2))
+        >>> shift.shape, heights.shape
+        (torch.Size([3, 10, 4]), torch.Size([3, 10, 4, 5]))
     """
 
     def __init__(
@@ -81,33 +116,38 @@ class ConditionerMLP(nn.Module):
         in_features: int,
         hidden_features: Sequence[int],
         out_features: int,
+        shapes: Sequence[Sequence[int]] = AFFINE_SHAPES,
         *,
         components: int | None = None,
-        max_log_scale: float = MAX_LOG_SCALE,
     ) -> None:
         super().__init__()
-        self.max_log_scale = check_positive("max_log_scale", max_log_scale)
-        widths = [in_features, *check_widths("hidden_features", hidden_features), 2 * out_features]
+        self.shapes = check_shapes(shapes)
+        self.sizes = tuple(out_features * math.prod(shape) for shape in self.shapes)
+        widths = [in_features, *check_widths("hidden_features", hidden_features), sum(self.sizes)]
         self.layers = nn.ModuleList(Linear(i, o, components=components) for i, o in pairwise(widths))
         scale_initial_weights(self.layers[-1])
 
     def reset_parameters(self) -> None:
-        """Draws the weights anew."""
+        """Draws new weights."""
         for layer in self.layers:
             cast(Linear, layer).reset_parameters()
         scale_initial_weights(self.layers[-1])
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Returns the parameters, in the shapes given above."""
         for layer in self.layers[:-1]:
             x = torch.relu(layer(x))
-        mean, log_scale = self.layers[-1](x).chunk(2, dim=-1)
-        return mean, bounded(log_scale, self.max_log_scale)
+        return unflatten(self.layers[-1](x).split(self.sizes, dim=-1), self.shapes)
+
+    def extra_repr(self) -> str:
+        """Returns the shapes."""
+        return f"shapes={self.shapes}"
 
 
 class MaskedLinear(Linear):
-    """A :class:`Linear` in which output j sees input i only where ``in_degrees[i] ≤ out_degrees[j]``.
+    """A :class:`Linear` in which output j depends on input i only where ``in_degrees[i] ≤ out_degrees[j]``.
 
-    Half the products are by masked zeros; skipping them block by block was measured, and was slower at D = 784.
+    Half the products are with masked zeros; leaving them out block by block was slower at D = 784.
     """
 
     mask: Tensor
@@ -119,6 +159,7 @@ class MaskedLinear(Linear):
         self.apply_mask()
 
     def reset_parameters(self) -> None:
+        """Draws new weights, and sets masked ones to zero."""
         super().reset_parameters()
         if hasattr(self, "mask"):
             self.apply_mask()
@@ -131,51 +172,70 @@ class MaskedLinear(Linear):
         self.weight.mul_(self.mask)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns y, in the shape that :class:`Linear` gives."""
         return batched_linear(x, self.weight * self.mask, self.bias)
 
 
 class MADE(nn.Module):
-    r"""Masked autoencoder: mean and log-scale of feature d depend on the features before d only.
+    r"""A masked autoencoder: the parameters of the map of feature d depend only on the features before d.
 
-    For :class:`pyro.distributions.transforms.AffineAutoregressive`; any hidden width will do. The last layers start
-    small, so that the transform starts near the identity.
+    Hidden layers may have any width. The last layers are initialized with small weights, so that an affine transform
+    is near the identity.
     Reference: Germain et al., *MADE*, 2015 (arXiv:1502.03509), equations 8–9.
 
-    Shapes: x ``(N, D)`` or ``(K, N, D)`` → (mean, log-scale), each shaped as x.
+    Shapes: x ``(N, D)`` or ``(K, N, D)`` → one tensor ``(…, N, D, *shape)`` for each of ``shapes``.
 
     Args:
-        features: D.
-        hidden_features: widths of the hidden layers, each followed by a ReLU.
-        components: K, or None for one set of weights.
-        max_log_scale: bound of the log-scale's absolute value, as in :class:`ConditionerMLP`.
+        features: The number D of features.
+        hidden_features: The widths of the hidden layers, each followed by a ReLU.
+        shapes: The shape of each parameter for one feature; by default two numbers, a mean and a log-scale.
+        components: The number K of components, or None for one set of weights.
+
+    Raises:
+        ValueError: If a width or a shape is not a sequence of positive integers, or there is no shape.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.transforms import MADE
+        >>> network = MADE(4, (8,), components=3)
+        >>> mean, log_scale = network(torch.randn(3, 10, 4))
+        >>> mean.shape
+        torch.Size([3, 10, 4])
+        >>> bool((mean[..., 0] == mean[:, :1, 0]).all())  # the mean of the first feature depends on nothing
+        True
     """
 
     def __init__(
         self,
         features: int,
         hidden_features: Sequence[int],
+        shapes: Sequence[Sequence[int]] = AFFINE_SHAPES,
         *,
         components: int | None = None,
-        max_log_scale: float = MAX_LOG_SCALE,
     ) -> None:
         super().__init__()
-        self.max_log_scale = check_positive("max_log_scale", max_log_scale)
+        self.shapes = check_shapes(shapes)
         inputs = torch.arange(features)
         widths = check_widths("hidden_features", hidden_features)
         degrees = [inputs, *((torch.arange(w) * max(features - 1, 1)).div(w, rounding_mode="floor") for w in widths)]
         self.hidden = nn.ModuleList(MaskedLinear(i, o, components=components) for i, o in pairwise(degrees))
-        # Output d sees the hidden units of a degree below d.
-        self.mean = MaskedLinear(degrees[-1], inputs - 1, components=components)
-        self.log_scale = MaskedLinear(degrees[-1], inputs - 1, components=components)
-        scale_initial_weights(self.mean, self.log_scale)
+        # The parameters of feature d depend on the hidden units of a degree below d.
+        outputs = [(inputs - 1).repeat_interleave(math.prod(shape)) for shape in self.shapes]
+        self.outputs = nn.ModuleList(MaskedLinear(degrees[-1], o, components=components) for o in outputs)
+        scale_initial_weights(*self.outputs)
 
     def reset_parameters(self) -> None:
-        """Draws the weights anew."""
-        for layer in [*self.hidden, self.mean, self.log_scale]:
+        """Draws new weights."""
+        for layer in [*self.hidden, *self.outputs]:
             cast(MaskedLinear, layer).reset_parameters()
-        scale_initial_weights(self.mean, self.log_scale)
+        scale_initial_weights(*self.outputs)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Returns the parameters, in the shapes given above."""
         for layer in self.hidden:
             x = torch.relu(layer(x))
-        return self.mean(x), bounded(self.log_scale(x), self.max_log_scale)
+        return unflatten([output(x) for output in self.outputs], self.shapes)
+
+    def extra_repr(self) -> str:
+        """Returns the shapes."""
+        return f"shapes={self.shapes}"

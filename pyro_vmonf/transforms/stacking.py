@@ -16,18 +16,43 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @runtime_checkable
 class DataDependentInit(Protocol):
-    """A transform that can be started from data, as ActNorm and PLUAffine can."""
+    """A transform whose parameters can be initialized from data, such as ActNorm and PLUAffine.
+
+    Examples:
+        >>> from pyro_vmonf.transforms import ActNorm, Reverse
+        >>> from pyro_vmonf.transforms.stacking import DataDependentInit
+        >>> isinstance(ActNorm(2), DataDependentInit), isinstance(Reverse(), DataDependentInit)
+        (True, False)
+    """
 
     def initialize(self, y: Tensor, weights: Tensor) -> None:
-        """Sets parameters from outputs y ``(K, N, D)``, each component's points weighed by ``weights`` ``(K, N)``."""
+        """Sets the parameters from outputs of the transform.
+
+        Args:
+            y: The outputs ``(K, N, D)``, those of each component.
+            weights: The weight of each point in each component, ``(K, N)``.
+        """
 
 
 class Stacked(nn.Module):
-    """A leaf module whose own tensors may carry a leading component axis.
+    """A module whose own tensors may have a leading component axis.
 
-    With ``components=K`` every parameter and buffer has shape ``(K, *shape)``, or ``(1, *shape)`` where all
-    components have the same (a mask, say); with ``components=None`` it has shape ``shape``, serves inputs without
-    a component axis, and is *shared* when the input has one.
+    With ``components=K`` every parameter and buffer has the shape ``(K, *shape)``, or ``(1, *shape)`` where all
+    components have the same values, as in a mask. With ``components=None`` it has the shape ``shape``, the module
+    takes inputs without a component axis, and it is *shared* by all components when an input has one.
+
+    Args:
+        components: The number K of components, or None for tensors without a component axis.
+
+    Raises:
+        ValueError: If ``components`` is not a positive integer or None.
+
+    Examples:
+        >>> from pyro_vmonf.transforms import Stacked
+        >>> Stacked(components=3).stack(2, 5)
+        (3, 2, 5)
+        >>> Stacked().stack(2, 5)
+        (2, 5)
     """
 
     components: int | None
@@ -37,15 +62,30 @@ class Stacked(nn.Module):
         self.components = None if components is None else check_count("components", components)
 
     def stack(self, *shape: int) -> tuple[int, ...]:
-        """The shape of a tensor that each component has its own of."""
+        """Returns the shape of a tensor of which each component has its own: ``shape``, after K where there is one."""
         return shape if self.components is None else (self.components, *shape)
+
+    def extra_repr(self) -> str:
+        """Returns the settings: every public attribute that is a number."""
+        public = ((name, value) for name, value in vars(self).items() if name != "training" and name[0] != "_")
+        return ", ".join(f"{name}={value}" for name, value in public if isinstance(value, int | float))
 
 
 def stacked_size(module: nn.Module) -> int | None:
-    """The number K of components that the stacked parts of ``module`` hold, None if it has no such part.
+    """Returns the number K of components whose tensors ``module`` holds, or None if all its tensors are shared.
+
+    Args:
+        module: A module, any of whose parts may be :class:`Stacked`.
 
     Raises:
-        ValueError: if the parts disagree.
+        ValueError: If its parts have different numbers of components.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.transforms import ActNorm
+        >>> from pyro_vmonf.transforms.stacking import stacked_size
+        >>> stacked_size(torch.nn.ModuleList([ActNorm(2), ActNorm(2, components=3)]))
+        3
     """
     sizes = {m.components for m in module.modules() if isinstance(m, Stacked)} - {None}
     if len(sizes) > 1:
@@ -54,9 +94,18 @@ def stacked_size(module: nn.Module) -> int | None:
 
 
 def select(module: Module, k: int) -> Module:
-    """A copy of ``module`` for component ``k`` alone, without a component axis.
+    """Returns a copy of ``module`` for component ``k`` alone, without a component axis.
 
-    Its tensors are views of the stack: they share its memory, and gradients flow back into it.
+    Its tensors are views of those of ``module``: they share memory, and gradients flow back into it.
+
+    Args:
+        module: A module, any of whose parts may be :class:`Stacked`.
+        k: The index of the component, from 0 to K − 1.
+
+    Examples:
+        >>> from pyro_vmonf.transforms import ActNorm, select
+        >>> select(ActNorm(2, components=3), 1).shift.shape
+        torch.Size([2])
     """
     views: dict[int, object] = {}  # what deepcopy takes in place of each tensor
     for part in module.modules():
@@ -72,10 +121,22 @@ def select(module: Module, k: int) -> Module:
 
 
 def clear_caches(module: nn.Module) -> None:
-    """Forgets what Pyro's transforms keep of their last input.
+    """Removes what Pyro's transforms in ``module`` store of their last input.
 
-    They compare inputs by identity, so after an optimiser step the same tensor would be scored with the old
-    parameters; the kept tensors also hold the autograd graph alive and forbid ``copy.deepcopy``.
+    Pyro compares inputs by identity, so that the same tensor would be scored with the old parameters after an
+    optimizer's step. The stored tensors also keep the autograd graph in memory, and prevent ``copy.deepcopy``.
+
+    Args:
+        module: A module, any of whose parts may be a transform.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.transforms import affine_coupling, clear_caches
+        >>> transform = affine_coupling(2)
+        >>> y = transform(torch.zeros(1, 2))
+        >>> clear_caches(transform)
+        >>> transform._cached_x_y
+        (None, None)
     """
     for part in module.modules():
         if isinstance(part, TransformModule):
@@ -85,10 +146,32 @@ def clear_caches(module: nn.Module) -> None:
 
 
 def bounded(raw: Tensor, bound: float) -> Tensor:
-    """``bound · tanh(raw / bound)``: about ``raw`` near zero, and never beyond ``±bound``."""
+    """Returns ``bound · tanh(raw / bound)``, which is about ``raw`` near zero and never exceeds ``±bound``.
+
+    Args:
+        raw: Unbounded numbers, of any shape.
+        bound: The largest absolute value of the result.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.transforms.stacking import bounded
+        >>> bounded(torch.tensor([0.1, 10.0]), 1.0)
+        tensor([0.0997, 1.0000])
+    """
     return bound * torch.tanh(raw / bound)
 
 
 def unbounded(value: Tensor, bound: float) -> Tensor:
-    """The inverse of :func:`bounded`, with ``value`` clipped to 99.9 % of the bound."""
+    """Returns the inverse of :func:`bounded`, where ``value`` is first clipped to 99.9 % of the bound.
+
+    Args:
+        value: Numbers between ``-bound`` and ``bound``, of any shape.
+        bound: The bound that :func:`bounded` is given.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.transforms.stacking import bounded, unbounded
+        >>> bounded(unbounded(torch.tensor([0.5, 2.0]), 1.0), 1.0)
+        tensor([0.5000, 0.9990])
+    """
     return bound * torch.atanh((value / bound).clamp(-0.999, 0.999))

@@ -3,10 +3,11 @@
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.decomposition import PCA
@@ -14,9 +15,9 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 from torch import Tensor
 
-__all__ = ["METHODS", "PCA_FEATURES", "REDUCTIONS", "Array", "flat", "kmeans"]
+__all__ = ["METHODS", "PCA_FEATURES", "REDUCTIONS", "Array", "flatten", "kmeans"]
 
-Array = npt.NDArray[Any]
+Array: TypeAlias = npt.NDArray[Any]  # of features, of labels or of indices
 
 NEIGHBOURS = 10
 SPECTRAL_POINTS = 5000  # the spectral start clusters so many at a time
@@ -24,26 +25,30 @@ SPECTRAL_TRIES = 10
 PCA_FEATURES = 30
 
 
-def flat(features: Any) -> Array:
-    """Features as an array ``(N, F)``."""
+def flatten(features: object) -> Array:
+    """Returns features as an array ``(N, F)``."""
     array = np.asarray(features.detach().cpu() if isinstance(features, Tensor) else features)
     return array.reshape(len(array), -1)
 
 
-def kmeans(features: Array, k: int, seed: int) -> Array:
-    """Labels of k-means, the best of 10."""
-    return np.asarray(KMeans(k, n_init=10, random_state=seed).fit_predict(features))
+def kmeans(features: Array, k: int, seed: int, weight: Array | None = None) -> tuple[Array, object]:
+    """Returns the labels of k-means, the best of 10, with the points' weights, and the fitted estimator."""
+    method = KMeans(k, n_init=10, random_state=seed)  # pyright: ignore[reportArgumentType]
+    return np.asarray(method.fit_predict(features, sample_weight=weight)), method
 
 
-def gmm(features: Array, k: int, seed: int) -> Array:
-    """Responsibilities of a Gaussian mixture with full covariances, the best of 5."""
+def gmm(features: Array, k: int, seed: int, weight: Array | None = None) -> tuple[Array, object]:
+    """Returns the responsibilities of a Gaussian mixture with full covariances, the best of 5, and the mixture.
+
+    scikit-learn's mixture knows no weights of points.
+    """
     ridge = 1e-4 * float(features.var(0).mean()) + 1e-12
     mixture = GaussianMixture(k, n_init=5, reg_covar=ridge, random_state=seed).fit(features)
-    return np.asarray(mixture.predict_proba(features))
+    return np.asarray(mixture.predict_proba(features)), mixture
 
 
-def spectral(features: Array, k: int, seed: int) -> Array:
-    """Labels of spectral clustering on the graph of nearest neighbours.
+def spectral(features: Array, k: int, seed: int, weight: Array | None = None) -> tuple[Array, object]:
+    """Returns the labels of spectral clustering on the graph of nearest neighbours, and None; weights have no part.
 
     Of more than 5,000 points it clusters 5,000 at a time, chosen at random, and gives the others the cluster of their
     neighbours: ten times, and keeps the answer with the least normalized cut of the whole graph (Shi and Malik, 2000,
@@ -51,10 +56,10 @@ def spectral(features: Array, k: int, seed: int) -> Array:
     (accuracy .82 in the place of .97); the least cut was right on each of the three embeddings.
     """
     if len(features) <= SPECTRAL_POINTS:
-        return spectral_labels(features, k, seed)
+        return spectral_labels(features, k, seed), None
     random, graph = np.random.default_rng(seed), neighbour_graph(features, k)
     found = [spectral_of_some(features, k, random.permutation(len(features)), seed) for _ in range(SPECTRAL_TRIES)]
-    return min(found, key=lambda labels: normalized_cut(graph, labels, k))
+    return min(found, key=lambda labels: normalized_cut(graph, labels, k)), None
 
 
 def spectral_of_some(features: Array, k: int, order: Array, seed: int) -> Array:
@@ -78,7 +83,7 @@ def spectral_labels(points: Array, k: int, seed: int) -> Array:
         return np.asarray(method.fit_predict(graph))
 
 
-def neighbour_graph(points: Array, k: int) -> Any:
+def neighbour_graph(points: Array, k: int) -> csr_matrix:
     """The graph of nearest neighbours, sparse and symmetric.
 
     At least 10 of them; more, up to 100, where the graph would otherwise fall into more than k pieces: a clustering
@@ -93,7 +98,7 @@ def neighbour_graph(points: Array, k: int) -> Any:
         neighbours = min(neighbours * 3 // 2, most)
 
 
-def normalized_cut(graph: Any, labels: Array, k: int) -> float:
+def normalized_cut(graph: csr_matrix, labels: Array, k: int) -> float:
     """Σ_k cut(k, rest) / volume(k) of a sparse, symmetric graph; infinite if one of the k clusters is empty."""
     if len(np.unique(labels)) < k:
         return math.inf
@@ -121,5 +126,9 @@ def umap(features: Array, seed: int) -> Array:
         return np.asarray(reducer.fit_transform(features))
 
 
-METHODS: dict[str, Callable[[Array, int, int], Array]] = {"kmeans": kmeans, "gmm": gmm, "spectral": spectral}
+METHODS: dict[str, Callable[[Array, int, int, Array | None], tuple[Array, object]]] = {
+    "kmeans": kmeans,
+    "gmm": gmm,
+    "spectral": spectral,
+}
 REDUCTIONS: dict[str, Callable[[Array, int], Array]] = {"pca": pca, "umap": umap}

@@ -1,0 +1,6 @@
+"""Where a fit begins: clusterings of the data, their responsibilities, and what these set in a model and its guide."""
+
+from pyro_vmonf.initialization.assignment import InitializationWarning, apply_start
+from pyro_vmonf.initialization.initializer import Initializer, Start, as_initializers
+
+__all__ = ["InitializationWarning", "Initializer", "Start", "apply_start", "as_initializers"]
