@@ -44,6 +44,12 @@ class Batch:
         target: The initializer's responsibilities ``(N, K)``, where there are any.
         n_labelled: The number of points with a label, a fact known on the host.
         labelled: Labelled points that teach the encoder beside a batch that is not labelled throughout.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.objectives import Batch
+        >>> Batch(torch.zeros(4, 2), size=100).all_labelled
+        False
     """
 
     x: Tensor
@@ -102,6 +108,11 @@ class Sum(Objective):
     Attributes:
         parts: The terms. Label terms are evaluated first, so that their gradients are added last, the others in the
             order given.
+
+    Examples:
+        >>> from pyro_vmonf.objectives import Elbo, LabelTerm
+        >>> Elbo() + LabelTerm()
+        Sum(parts=(Elbo(), LabelTerm(label_weight=1.0)))
     """
 
     parts: tuple[Objective, ...]
@@ -163,6 +174,15 @@ class ExpectationMaximization(Objective):
     log p(x, y) and p(z|x, y) take their place. z is summed in closed form.
 
     Metrics: ``evidence``. Reference: Pires and Figueiredo, 2020 (arXiv:2009.00585); thesis, section 2.5.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf import FlowMixture, RealNVP, SoftmaxEncoder, mlp
+        >>> model, guide = FlowMixture(RealNVP(2, 3)), SoftmaxEncoder(mlp(2, 3), 3)
+        >>> from pyro_vmonf.objectives import Batch, ExpectationMaximization
+        >>> loss = ExpectationMaximization()(model, guide, Batch(torch.randn(8, 2), size=8))
+        >>> list(loss.metrics)
+        ['evidence']
     """
 
     def __call__(self, model: FlowMixture, guide: SoftmaxEncoder, batch: Batch) -> Loss:
@@ -197,6 +217,15 @@ class MatchResponsibilities(Objective):
 
     The loss is −Σ_z r(z|x) [log p(x, z) − log r(z|x)] − Σ_z r(z|x) log q(z|x), in which priors on parameters have no
     part. Metrics: ``elbo``, the negative first term.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf import FlowMixture, RealNVP, SoftmaxEncoder, mlp
+        >>> model, guide = FlowMixture(RealNVP(2, 3)), SoftmaxEncoder(mlp(2, 3), 3)
+        >>> from pyro_vmonf.objectives import Batch, MatchResponsibilities
+        >>> batch = Batch(torch.randn(8, 2), size=8, target=torch.full((8, 3), 1 / 3))
+        >>> list(MatchResponsibilities()(model, guide, batch).metrics)
+        ['elbo']
     """
 
     def __call__(self, model: FlowMixture, guide: SoftmaxEncoder, batch: Batch) -> Loss:
@@ -220,6 +249,11 @@ class LabelTerm(Objective):
 
     Raises:
         ValueError: If the weight is negative.
+
+    Examples:
+        >>> from pyro_vmonf.objectives import Elbo, LabelTerm
+        >>> (Elbo() + LabelTerm(2.0)).terms()
+        (Elbo(), LabelTerm(label_weight=2.0))
     """
 
     label_weight: float = 1.0
@@ -254,6 +288,12 @@ class Consistency(Objective):
     Raises:
         ValueError: If the weight is not positive or, when used, the perturbation changes the shape.
         TypeError: If ``perturb`` cannot be called.
+
+    Examples:
+        >>> from pyro_vmonf.data import Noise
+        >>> from pyro_vmonf.objectives import Consistency, Elbo
+        >>> Elbo() + Consistency(10.0, Noise(0.1))
+        Sum(parts=(Elbo(), Consistency(consistency_weight=10.0, perturb=Noise(std=0.1), target='encoder')))
     """
 
     consistency_weight: float = 1.0

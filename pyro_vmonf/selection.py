@@ -108,6 +108,14 @@ def select_components(
 
     Warns:
         UserWarning: If the greatest K is chosen.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf import TrainingConfig, select_components
+        >>> config = TrainingConfig(epochs=2)
+        >>> found = select_components(torch.randn(120, 2), range(1, 3), overlap=0.0, config=config, progress=False)
+        >>> [row["n_components"] for row in found.rows]
+        [2, 1]
     """
     ks = sorted({check_count("n_components", k) for k in n_components}, reverse=True)
     if not ks:

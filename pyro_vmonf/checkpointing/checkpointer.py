@@ -51,6 +51,11 @@ class Checkpointer:
     Raises:
         ValueError: If ``minutes`` is not above 0.
         OSError: If the folder cannot be written.
+
+    Examples:
+        >>> from pyro_vmonf.training import Checkpointer
+        >>> Checkpointer("fit.safetensors", minutes=1.0).path.name
+        'fit.safetensors'
     """
 
     def __init__(self, path: str | Path | None, *, minutes: float = 5.0) -> None:

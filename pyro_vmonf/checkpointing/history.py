@@ -34,6 +34,11 @@ class History:
             ``validation_evidence``, ``seconds`` and ``chosen``. It is empty if there was no choice.
         stopped: Why the fit ended: ``"epochs"`` where all were done, ``"on_epoch"`` where that returned True, and an
             empty text where it was interrupted.
+
+    Examples:
+        >>> from pyro_vmonf.training import History
+        >>> History([{"epoch": 0, "elbo": -2.0}, {"epoch": 1, "elbo": -1.5}]).column("elbo")
+        ([0, 1], [-2.0, -1.5])
     """
 
     rows: list[Row] = field(default_factory=list)

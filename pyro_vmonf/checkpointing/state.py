@@ -27,6 +27,12 @@ class TrainingState:
             ``initial.*``, the modules before any of them.
         history: The rows so far.
         fingerprint: What must be the same where the fit goes on.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.training import History, TrainingState
+        >>> sorted(TrainingState({"model.weights.logits": torch.zeros(3)}, History()).copy().tensors)
+        ['model.weights.logits']
     """
 
     tensors: Mapping[str, Tensor]

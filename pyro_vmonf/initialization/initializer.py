@@ -35,6 +35,14 @@ class Start:
         log_weights: The logarithm of the components' shares of all points, ``(K,)``.
         means: The means of the method's own Gaussians in the space of x, ``(K, D)``, where it has any.
         covariances: Their covariances, ``(K, D, D)``.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf import Initializer
+        >>> x = torch.cat([torch.randn(20, 2) - 5, torch.randn(20, 2) + 5])
+        >>> start = Initializer("gmm").start(x, 2)
+        >>> start.responsibilities.shape, start.covariances.shape
+        (torch.Size([40, 2]), torch.Size([2, 2, 2]))
     """
 
     responsibilities: Tensor

@@ -63,6 +63,12 @@ class Recipe:
         pretrain_epochs: The number of supervised passes before all else.
         encoder_delay: The number of ``config.epochs`` that train the encoder on labels alone.
         alternate: Whether passes over labelled and unlabelled points take turns, in the place of mixed batches.
+
+    Examples:
+        >>> from pyro_vmonf import TrainingConfig
+        >>> from pyro_vmonf.reproduce.recipes import Recipe
+        >>> [phase.name for phase in Recipe(TrainingConfig(epochs=10), encoder_delay=4).phases(labelled=True)]
+        ['pretraining', 'encoder delay', 'main']
     """
 
     config: TrainingConfig

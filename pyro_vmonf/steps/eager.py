@@ -26,6 +26,17 @@ class EagerStep:
 
     Raises:
         TypeError: If the optimizer cannot skip a step.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf import FlowMixture, RealNVP, SoftmaxEncoder, mlp
+        >>> model, guide = FlowMixture(RealNVP(2, 3)), SoftmaxEncoder(mlp(2, 3), 3)
+        >>> from pyro_vmonf.objectives import Batch, Elbo
+        >>> from pyro_vmonf.steps import EagerStep
+        >>> optimizer = torch.optim.Adam([*model.parameters(), *guide.parameters()], fused=True)
+        >>> metrics = EagerStep(model, guide, Elbo(), optimizer)(Batch(torch.randn(8, 2), size=8))
+        >>> sorted(metrics)
+        ['elbo', 'non_finite']
     """
 
     def __init__(

@@ -22,6 +22,14 @@ class TrainingData:
         weight: The weights ``(N,)``, above 0; None where all are 1.
         target: An initializer's responsibilities ``(N, K)``.
         rows: The numbers of the points ``(N,)`` among those that the user gave; None where they are all of them.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.training import TrainingData
+        >>> data = TrainingData(torch.zeros(10, 2), weight=torch.full((10,), 0.5))
+        >>> used, held_out = data.split(0.3, seed=0)
+        >>> len(used), len(held_out), data.total_weight
+        (7, 3, 5.0)
     """
 
     x: Tensor

@@ -19,6 +19,11 @@ class ConstantRate:
 
     Attributes:
         rate: The learning rate, above 0.
+
+    Examples:
+        >>> from pyro_vmonf.training import ConstantRate
+        >>> ConstantRate(0.1)(7)
+        0.1
     """
 
     rate: float
@@ -39,6 +44,11 @@ class CosineRate:
     Attributes:
         rate: The learning rate of the first epoch, above 0.
         epochs: The number of epochs over which it falls.
+
+    Examples:
+        >>> from pyro_vmonf.training import CosineRate
+        >>> [round(CosineRate(1.0, 4)(epoch), 3) for epoch in range(4)]
+        [1.0, 0.854, 0.5, 0.146]
     """
 
     rate: float

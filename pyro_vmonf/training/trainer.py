@@ -49,6 +49,14 @@ class Phase:
         batches: Yields the indices of each step's points.
         learning_rate: A function of the epoch within the phase.
         temperature: The encoder's, a function of the epoch within the phase; None leaves it as it is.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf import Elbo
+        >>> from pyro_vmonf.training import ConstantRate, Phase
+        >>> whole = Phase("whole batches", 5, Elbo(), lambda data: iter([torch.arange(len(data))]), ConstantRate(1e-3))
+        >>> whole.epochs
+        5
     """
 
     name: str
@@ -69,6 +77,19 @@ class Trainer:
         config: The numbers of the fit.
         step: Makes the step of each phase.
         validation: Held-out points, evaluated after each epoch.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf import FlowMixture, RealNVP, SoftmaxEncoder, mlp
+        >>> model, guide = FlowMixture(RealNVP(2, 3)), SoftmaxEncoder(mlp(2, 3), 3)
+        >>> from pyro_vmonf import Elbo, TrainingConfig
+        >>> from pyro_vmonf.steps import EagerStep
+        >>> from pyro_vmonf.training import ConstantRate, Phase, Trainer, TrainingData
+        >>> data = TrainingData(torch.randn(8, 2))
+        >>> phase = Phase("main", 2, Elbo(), lambda data: iter([torch.arange(len(data))]), ConstantRate(1e-3))
+        >>> trainer = Trainer(model, guide, data, TrainingConfig(), step=EagerStep)
+        >>> len(trainer.run([phase]).rows)
+        2
     """
 
     def __init__(
