@@ -126,7 +126,7 @@ def train_by_recipe(
     *,
     recipe: Recipe,
     validation: Tensor | None = None,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | Path | Checkpointer | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> History:
@@ -139,7 +139,8 @@ def train_by_recipe(
         y: The labels ``(N,)``, −1 where there is none.
         recipe: How to train.
         validation: Held-out points, evaluated after each epoch.
-        checkpoint: A file from which a training that was broken off goes on.
+        checkpoint: A file, or a :class:`~pyro_vmonf.training.Checkpointer`, from which a training that was broken off
+            goes on.
         seed: The seed of the order of the points.
         progress: Whether to show a progress bar.
 
@@ -153,5 +154,6 @@ def train_by_recipe(
     trainer = Trainer(model, guide, data, recipe.config, step=EagerStep, validation=held_out)
     phases = recipe.phases(data.y is not None)
     plan = Plan(Restarts([None]), lambda initializer: phases, seed)
-    train(trainer, plan, Checkpointer(checkpoint), progress=progress)
+    saver = checkpoint if isinstance(checkpoint, Checkpointer) else Checkpointer(checkpoint)
+    train(trainer, plan, saver, progress=progress)
     return trainer.history
