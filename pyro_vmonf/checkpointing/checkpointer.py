@@ -12,7 +12,7 @@ from pyro_vmonf._io import Json, read_tensors, remove_temporary, writable_folder
 from pyro_vmonf._validation import check_positive
 from pyro_vmonf.architecture import first_difference
 from pyro_vmonf.checkpointing.history import History
-from pyro_vmonf.checkpointing.state import TrainingState
+from pyro_vmonf.checkpointing.state import MOMENTS, TrainingState
 
 __all__ = ["CheckpointError", "CheckpointWarning", "Checkpointer"]
 
@@ -122,7 +122,7 @@ class Checkpointer:
             if name in tensors:
                 self.check_tensor(name, tensors[name], expected.get(name))
         for name in {n.rsplit(".", 1)[0] for n in tensors if n.startswith("optimizer.")}:
-            if missing := [m for m in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{m}" not in tensors]:
+            if missing := [m for m in MOMENTS if f"{name}.{m}" not in tensors]:
                 raise CheckpointError(self.path, f"{name}.{missing[0]}", "expected a tensor, got none")
 
     def check_steps(self, tensors: dict[str, Tensor], rows: Json) -> None:

@@ -11,7 +11,17 @@ from pyro_vmonf._io import Json
 from pyro_vmonf._torch import random_states, restore_random_states
 from pyro_vmonf.checkpointing.history import History
 
-__all__ = ["TrainingState", "read_modules", "read_optimizer", "template", "write_modules", "write_optimizer"]
+__all__ = [
+    "MOMENTS",
+    "TrainingState",
+    "read_modules",
+    "read_optimizer",
+    "read_random",
+    "template",
+    "write_modules",
+    "write_optimizer",
+    "write_random",
+]
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """Adam's state of a parameter."""

@@ -131,9 +131,7 @@ def evaluate(model: FlowMixture, guide: SoftmaxEncoder, x: object, *, batch_size
         >>> evaluation.encoder_probs.shape, evaluation.evidence.shape
         (torch.Size([2, 3]), torch.Size([2]))
     """
-    for name, given, kind in (("model", model, FlowMixture), ("guide", guide, SoftmaxEncoder)):
-        if not isinstance(given, kind):
-            raise TypeError(f"{name}: expected a {kind.__name__}, got {type(given).__name__}")
+    check_kinds(model, guide)
     x = validate_points("x", x, model, guide)
     check_count("batch_size", batch_size)
     device = guide.temperature.device
@@ -144,6 +142,13 @@ def evaluate(model: FlowMixture, guide: SoftmaxEncoder, x: object, *, batch_size
             pairs.append((model.log_joint(here, guide.log_weights()).T, guide.log_probs(here)))
     joint, encoder = (torch.cat(tables) for tables in zip(*pairs, strict=True))
     return Evaluation(joint, encoder, model.labels)
+
+
+def check_kinds(model: object, guide: object) -> None:
+    """Raises ``TypeError`` if these are no model and guide, or change places."""
+    for name, given, kind in (("model", model, FlowMixture), ("guide", guide, SoftmaxEncoder)):
+        if not isinstance(given, kind):
+            raise TypeError(f"{name}: expected a {kind.__name__}, got {type(given).__name__}")
 
 
 def validate_points(name: str, x: object, model: FlowMixture, guide: SoftmaxEncoder | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from pyro_vmonf._torch import (
 from pyro_vmonf._validation import check_fraction, check_weights
 from pyro_vmonf.architecture import changing_buffers, describe, describe_module, digest
 from pyro_vmonf.data.perturbations import apply_perturbation
-from pyro_vmonf.evaluation.evaluating import validate_points
+from pyro_vmonf.evaluation.evaluating import check_kinds, validate_points
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.guides.weights import MAPWeights
 from pyro_vmonf.models.mixture import FlowMixture
@@ -31,9 +31,8 @@ __all__ = ["check_data", "check_pair", "fingerprint", "place_perturbations"]
 
 def check_pair(model: FlowMixture, guide: SoftmaxEncoder) -> None:
     """Raises ``TypeError`` or ``ValueError`` if model and guide cannot be trained together."""
-    for name, given, kind in (("model", model, FlowMixture), ("guide", guide, SoftmaxEncoder)):
-        if not isinstance(given, kind):
-            raise TypeError(f"{name}: expected a {kind.__name__}, got {type(given).__name__}")
+    check_kinds(model, guide)
+    for name, given in (("model", model), ("guide", guide)):
         types = {p.dtype for p in given.parameters()}
         if wrong := sorted(map(str, types - {torch.float32, torch.float64})):
             raise TypeError(f"{name}: expected parameters of type float32 or float64, got {', '.join(wrong)}")

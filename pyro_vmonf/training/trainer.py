@@ -154,7 +154,7 @@ class Trainer:
             done.append((size, self.step[1](batch)))
         row: Row = {"temperature": float(self.guide.temperature), "steps": len(done)}
         row |= self.means(done) | (first_of(done) if number == 0 else {})
-        row |= self.validated() if self.validation is not None else {}
+        row |= self.validated()
         return row | {"seconds": time.monotonic() - began}
 
     def batch(self, indices: Tensor) -> Batch:
@@ -196,10 +196,11 @@ class Trainer:
         return row
 
     def validated(self) -> Row:
-        """Returns the ELBO and the evidence of the held-out points."""
-        held_out = self.validation if self.validation is not None else self.data
-        found = evaluate(self.model, self.guide, held_out.x)
-        weight = None if held_out.weight is None else held_out.weight.to(found.elbo)
+        """Returns the ELBO and the evidence of the held-out points, nothing if there are none."""
+        if self.validation is None:
+            return {}
+        found, weight = evaluate(self.model, self.guide, self.validation.x), self.validation.weight
+        weight = None if weight is None else weight.to(found.elbo)
         return {
             "validation_elbo": float(average(found.elbo, weight)),
             "validation_evidence": float(average(found.evidence, weight)),
