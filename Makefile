@@ -22,6 +22,7 @@ demo: .venv/.done
 	$(BIN)/pyro-vmonf reproduce digits --out out/digits
 	@echo "Look at out/pinwheel/first-mixture-pinwheel.png and out/digits/digits.png"
 
+test: export OMP_NUM_THREADS ?= 1
 test: .venv/.done
 	@echo "Running all tests, and the examples of all docstrings, on two processes"
 	$(BIN)/pytest -n 2

@@ -16,7 +16,8 @@ from pyro_vmonf.training import ConstantRate, CosineRate, Temperature, TrainingC
 
 QUICK = {"epochs": 3, "batch_size": 32, "schedule": "constant", "learning_rate": 1e-3}
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.training.DeadComponentWarning")
-X, Y = torch.randn(20, 2, dtype=torch.float64), torch.zeros(20).long()
+X = torch.randn(20, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+Y = torch.zeros(20).long()
 
 
 def pair():
