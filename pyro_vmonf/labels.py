@@ -1,6 +1,5 @@
 """Labels: the distribution p(y | z), and what a label says about the component z."""
 
-import math
 from collections.abc import Sequence
 from numbers import Real
 
@@ -9,7 +8,10 @@ from torch import Tensor, nn
 
 from pyro_vmonf._validation import as_numbers, check_count, check_labels
 
-__all__ = ["Labels", "as_labels", "is_labelled"]
+__all__ = ["EXCLUDED", "Labels", "as_labels", "is_labelled"]
+
+EXCLUDED = -1e4
+"""The log-probability of what a label excludes: its exponential is 0 in every type, and 0 times it is 0, not NaN."""
 
 
 class Labels(nn.Module):
@@ -61,10 +63,14 @@ class Labels(nn.Module):
         """Returns labels with the same noise, for as many components as there are classes."""
         return Labels(range(self.n_classes), float(self.noise)).to(self.classes.device)
 
+    def membership(self) -> Tensor:
+        """Returns which class each component belongs to, ``(K, C)``; ``one_hot`` would wait for the device."""
+        return self.classes.unsqueeze(-1) == torch.arange(self.n_classes, device=self.classes.device)
+
     def forward(self) -> Tensor:
         """Returns log p(y | z), ``(K, C)``."""
-        own = nn.functional.one_hot(self.classes, self.n_classes).to(self.noise)
-        return (own * (1 - self.noise) + (1 - own) * self.noise / max(self.n_classes - 1, 1)).log()
+        own = self.membership().to(self.noise)
+        return (own * (1 - self.noise) + (1 - own) * self.noise / max(self.n_classes - 1, 1)).log().clamp(min=EXCLUDED)
 
     def check(self, y: object, size: int) -> Tensor:
         """Returns y as integers ``(N,)`` or soft labels ``(N, C)``.
@@ -113,10 +119,10 @@ class Labels(nn.Module):
             log_factor = self.log_likelihood(y).to(log_probs)
             new = (log_probs + log_factor).log_softmax(-1)
         else:
-            log_factor = y.clamp(min=0).to(log_probs).log()[:, self.classes]
+            log_factor = y.clamp(min=0).to(log_probs).log().clamp(min=EXCLUDED)[:, self.classes]
             new = log_probs - self.class_log_probs(log_probs)[:, self.classes] + log_factor
-        # An excluded component must not have a gradient: Pyro's would be NaN.
-        new = new.masked_fill(log_factor == -math.inf, -math.inf)
+        # An excluded component has no gradient.
+        new = new.masked_fill(log_factor <= EXCLUDED, EXCLUDED)
         return torch.where(is_labelled(y).unsqueeze(-1), new, log_probs)
 
     def log_likelihood(self, y: Tensor) -> Tensor:
@@ -127,7 +133,7 @@ class Labels(nn.Module):
 
     def class_log_probs(self, log_probs: Tensor) -> Tensor:
         """Returns log q(c | x) ``(N, C)`` of the classes, from log q(z | x) ``(N, K)``."""
-        own = nn.functional.one_hot(self.classes, self.n_classes).to(log_probs).log()
+        own = self.membership().to(log_probs).log()
         return (log_probs.unsqueeze(-1) + own).logsumexp(-2)
 
     def log_prob(self, log_probs: Tensor, y: Tensor) -> Tensor:

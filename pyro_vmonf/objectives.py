@@ -42,7 +42,7 @@ class Batch:
         y: The labels ``(N,)`` or soft labels ``(N, C)``, −1 where there is none; None where no point has one.
         weight: The weights ``(N,)``, or None where all are 1.
         target: The initializer's responsibilities ``(N, K)``, where there are any.
-        n_labelled: The number of points with a label, a fact known on the host.
+        all_labelled: Whether every point has a label, a fact known on the host.
         labelled: Labelled points that teach the encoder beside a batch that is not labelled throughout.
 
     Examples:
@@ -57,13 +57,8 @@ class Batch:
     y: Tensor | None = None
     weight: Tensor | None = None
     target: Tensor | None = None
-    n_labelled: int = 0
+    all_labelled: bool = False
     labelled: Batch | None = None
-
-    @property
-    def all_labelled(self) -> bool:
-        """Whether every point has a label."""
-        return self.n_labelled == len(self.x)
 
 
 class Loss(NamedTuple):

@@ -107,7 +107,7 @@ def batch(where, soft=False, weighted=False):
     x = torch.randn(N, D, device=where)
     y = torch.rand(N, K, device=where) if soft else torch.zeros(N, dtype=torch.long, device=where)
     target = torch.rand(N, K, device=where).softmax(-1)
-    return Batch(x, N, y, torch.ones(N, device=where) if weighted else None, target, n_labelled=N)
+    return Batch(x, N, y, torch.ones(N, device=where) if weighted else None, target, all_labelled=True)
 
 
 def differentiated(value, *modules, also=()):

@@ -184,12 +184,15 @@ def test_no_file_is_executed():
 
 
 def test_steps_read_nothing_back_to_the_host():
-    """Whatever a step evaluates waits for no device; a constructor's arguments are checked in ``_validation``."""
+    """Whatever a step evaluates waits for no device; a constructor's arguments are checked in ``_validation``.
+
+    Before the first step of a phase, the number of steps that each parameter has taken is read (``steps_of``).
+    """
     for folder, path, tree in parsed():
         if folder in {"objectives", "steps", "transforms"}:
             for owner, name, line in calls(tree):
                 reads = {"item", "tolist", "cpu", "numpy"} if owner is not None else {"float", "int", "bool"}
-                assert name not in reads, f"{path}, line {line}: {name}"
+                assert name not in reads or (path.name, name) == ("flat.py", "float"), f"{path}, line {line}: {name}"
 
 
 # Where numbers enter, and the one flag of a step. Plain numbers, of math.isfinite, are not scanned.
@@ -198,6 +201,7 @@ SCANS = {
     "pyro_vmonf/initialization/responsibilities.py": "the answer of a clusterer",
     "pyro_vmonf/checkpointing/checkpointer.py": "a file",
     "pyro_vmonf/steps/eager.py": "the flag of a step",
+    "pyro_vmonf/steps/captured.py": "the flag of a step, and what a captured one is compared by",
     "pyro_vmonf/plots.py": "what a picture leaves out",
 }
 

@@ -89,7 +89,7 @@ def test_the_term_may_aim_at_the_exact_posterior_or_at_the_initializers():
     for name, target in targets.items():
         loss = Consistency(1.0, lambda x: x + 1.0, name)(model, guide, batch).value
         torch.testing.assert_close(loss, (target * (target / moved).log()).sum(-1).mean())
-    known = Batch(x, 60, y, n_labelled=60)
+    known = Batch(x, 60, y, all_labelled=True)
     for name in ("encoder", "exact"):  # a label that fixes z is all that is said of the point itself
         loss = Consistency(1.0, lambda x: x + 1.0, name)(model, guide, known).value
         torch.testing.assert_close(loss, -moved[torch.arange(60), y].log().mean())
@@ -176,8 +176,8 @@ def test_the_responsibilities_are_taught_to_both():
 def test_labels_teach_the_encoder_of_the_labelled_points():
     x, y = pinwheel(10, wings=3)
     model, guide = pair()
-    few = Batch(x[:5], 30, y[:5], n_labelled=5)
-    whole = Batch(x, 30, torch.where(torch.arange(30) < 5, y, -1), n_labelled=5, labelled=few)
+    few = Batch(x[:5], 30, y[:5], all_labelled=True)
+    whole = Batch(x, 30, torch.where(torch.arange(30) < 5, y, -1), labelled=few)
     expected = -guide.log_probs(x[:5])[torch.arange(5), y[:5]].mean()
     for batch in (few, whole):
         loss, metrics = LabelTerm(0.7)(model, guide, batch)
@@ -204,7 +204,7 @@ def test_objectives_add_up_and_label_terms_come_first():
 
     consistency = Consistency(1.0, lambda x: 2 * x)
     parts = [Told(), consistency, ToldLabels(2.0)]
-    batch = Batch(x, 30, y, n_labelled=30)
+    batch = Batch(x, 30, y, all_labelled=True)
     whole = parts[0] + parts[1] + parts[2]
     assert isinstance(whole, Sum)
     assert whole.terms() == (parts[0] + (parts[1] + parts[2])).terms() == tuple(parts)
@@ -241,7 +241,7 @@ def test_the_encoder_can_be_held():
     for plain, found in zip(*grads, strict=True):
         torch.testing.assert_close(plain, found, atol=0, rtol=0)
     assert all(p.requires_grad for p in guide.network.parameters())
-    known = Batch(x, 120, y, n_labelled=120)
+    known = Batch(x, 120, y, all_labelled=True)
     (FrozenEncoder(Elbo()) + LabelTerm())(model, guide, known).value.backward()
     assert guide.network[-1].weight.grad is not None
 

@@ -12,7 +12,7 @@ from pyro_vmonf.evaluation import evaluate
 from pyro_vmonf.guides import DirichletPosterior, SoftmaxEncoder, convnet, mlp
 from pyro_vmonf.models import DirichletWeights, FlowMixture
 from pyro_vmonf.objectives import Batch, Consistency, Elbo, ExpectationMaximization, LabelTerm
-from pyro_vmonf.steps import EagerStep
+from pyro_vmonf.steps import EagerStep, ReplayStep
 from pyro_vmonf.testing import StepContract
 from pyro_vmonf.training import ConstantRate, NonFiniteError, Phase, Trainer, TrainingConfig, TrainingData, fit
 from pyro_vmonf.training.batches import batches_of
@@ -90,14 +90,34 @@ class Labelled(Elbo):
 
     def __call__(self, model, guide, batch):
         y = torch.where(batch.x[:, 0] > 0, (batch.x[:, 1] > 0).long(), -1)
-        shown = Batch(batch.x.abs(), len(batch.x), (batch.x[:, 1] > 0).long(), n_labelled=len(batch.x))
-        given = Batch(batch.x, batch.size, y, n_labelled=1, labelled=shown)
+        shown = Batch(batch.x.abs(), len(batch.x), (batch.x[:, 1] > 0).long(), all_labelled=True)
+        given = Batch(batch.x, batch.size, y, labelled=shown)
         return (Elbo() + LabelTerm(0.5))(model, guide, given)
 
 
 class TestEagerWithLabels(TestEager):
     def objective(self):
         return Labelled()
+
+
+class TestReplay(TestEager):
+    factory = ReplayStep
+    tolerance = 1e-13  # Adam on one vector rounds the last numbers of a parameter otherwise
+
+
+class TestReplayOnImages(TestEagerOnImages):
+    factory = ReplayStep
+    tolerance = 1e-13  # Adam on one vector rounds the last numbers of a parameter otherwise
+
+
+class TestReplayWithAPrior(TestEagerWithAPrior):
+    factory = ReplayStep
+    tolerance = 1e-13  # Adam on one vector rounds the last numbers of a parameter otherwise
+
+
+class TestReplayWithLabels(TestEagerWithLabels):
+    factory = ReplayStep
+    tolerance = 1e-12
 
 
 class OwnRate(EagerStep):

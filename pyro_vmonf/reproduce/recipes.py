@@ -16,12 +16,11 @@ from pyro_vmonf.checkpointing.history import History
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.objectives import Batch, Elbo, LabelTerm, Loss, Objective
-from pyro_vmonf.steps.eager import EagerStep
 from pyro_vmonf.training.batches import Batches, batches_of, train_batches
 from pyro_vmonf.training.compatibility import check_data, check_pair
 from pyro_vmonf.training.config import TrainingConfig
 from pyro_vmonf.training.data import TrainingData
-from pyro_vmonf.training.fitting import train
+from pyro_vmonf.training.fitting import as_step, train
 from pyro_vmonf.training.restarts import Plan, Restarts
 from pyro_vmonf.training.schedules import ConstantRate, Schedule
 from pyro_vmonf.training.trainer import Phase, Trainer
@@ -151,9 +150,10 @@ def train_by_recipe(
     data, held_out = check_data(model, guide, x, y, validation=validation)
     if data.y is None and (recipe.pretrain_epochs or recipe.encoder_delay or recipe.alternate):
         raise ValueError("recipe: expected labels in y to train on, got none")
-    trainer = Trainer(model, guide, data, recipe.config, step=EagerStep, validation=held_out)
     phases = recipe.phases(data.y is not None)
     plan = Plan(Restarts([None]), lambda initializer: phases, seed)
+    step = as_step("auto", plan, data, recipe.config)
+    trainer = Trainer(model, guide, data, recipe.config, step=step, validation=held_out)
     saver = checkpoint if isinstance(checkpoint, Checkpointer) else Checkpointer(checkpoint)
     train(trainer, plan, saver, progress=progress)
     return trainer.history

@@ -24,6 +24,10 @@ class Step(Protocol):
         """Updates the parameters and returns the metrics, tensors without shape."""
         ...
 
+    def close(self) -> None:
+        """Ends the phase: what the step held of parameters and optimizer has memory of its own again."""
+        ...
+
 
 class StepFactory(Protocol):
     """Makes the step of one phase of a fit."""

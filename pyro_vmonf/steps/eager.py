@@ -74,3 +74,6 @@ class EagerStep:
         if self.is_first:
             self.buffers, self.is_first = [[buffer for buffer, _, _ in own] for own in changed], False
         return loss.metrics | {"non_finite": self.non_finite}
+
+    def close(self) -> None:
+        """Does nothing: the step holds nothing."""

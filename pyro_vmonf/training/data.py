@@ -86,4 +86,4 @@ class TrainingData:
         # A batch that repeats labelled points may be larger than the data set.
         size = max(len(self), len(indices)) if weight is None else self.total_weight
         target = None if chosen.target is None else chosen.target.to(x)
-        return Batch(x, size, y if n_labelled else None, weight, target, n_labelled)
+        return Batch(x, size, y if n_labelled else None, weight, target, n_labelled == len(indices))

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from pyro_vmonf.initialization.assignment import InitializationWarning
 from pyro_vmonf.initialization.initializer import Initializer
 from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.objectives import Consistency, Elbo, LabelTerm, Objective
+from pyro_vmonf.steps.auto import AutoStep, key_of
 from pyro_vmonf.steps.base import StepFactory
 from pyro_vmonf.steps.eager import EagerStep
 from pyro_vmonf.training.batches import batches_of
@@ -97,7 +98,9 @@ def fit(
             or of 30 principal components where it has more features; None for the parameters as they are.
         objective: What is minimised. It is ``Elbo()``, and ``Elbo() + LabelTerm()`` with labels, if it is not given.
         config: The numbers of the fit.
-        step: ``"auto"``, ``"eager"``, or a function that makes the step of each phase.
+        step: ``"auto"`` for steps that repeat captured operations where these are many, and eager ones elsewhere (see
+            :class:`~pyro_vmonf.steps.AutoStep`), which give the same result; ``"eager"``, or a function that makes the
+            step of each phase.
         checkpoint: A file, or a :class:`~pyro_vmonf.training.Checkpointer`, to which the whole state is written after
             each trial, every few minutes (at the end of an epoch), and at the end; if it exists the fit goes on from
             it and ends with the same parameters as an unbroken one.
@@ -139,8 +142,8 @@ def fit(
     restarts = as_restarts(initializer, data.x[0].numel())
     restarts = restarts if data.rows is None else restarts.at(data.rows, len(x))  # type: ignore[arg-type]
     saver = checkpoint if isinstance(checkpoint, Checkpointer) else Checkpointer(checkpoint)
-    trainer = Trainer(model, guide, data, config, step=as_step(step), validation=held_out)
     plan = Plan(restarts, phases_of(config, objective, restarts), seed)
+    trainer = Trainer(model, guide, data, config, step=as_step(step, plan, data, config), validation=held_out)
     not_set = train(trainer, plan, saver, on_epoch=on_epoch, progress=progress)
     warn(trainer.history, not_set, without_points(trainer))
     return trainer.history
@@ -247,12 +250,19 @@ def checked_objective(objective: Objective | None, data: TrainingData, config: T
     return objective
 
 
-def as_step(step: str | StepFactory) -> StepFactory:
+def as_step(step: str | StepFactory, plan: Plan, data: TrainingData, config: TrainingConfig) -> StepFactory:
     """Returns the step's factory."""
     if callable(step):
         return step
     check_choice("step", step, ("auto", "eager"))
-    return EagerStep
+    if step == "eager":
+        return EagerStep
+    planned: dict[Hashable, int] = {}
+    for trial in plan.trials:
+        for phase in plan.phases(trial.initializer):
+            steps = phase.epochs * math.ceil(len(data) / config.batch_size)
+            planned[key_of(phase.objective)] = planned.get(key_of(phase.objective), 0) + steps
+    return AutoStep(planned)
 
 
 def phases_of(

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import torch
@@ -124,7 +125,7 @@ class Trainer:
         """
         plan = [(i, phase, number) for i, phase in enumerate(phases) for number in range(phase.epochs)]
         done = len(plan) if self.history.stopped == "on_epoch" else len(self.history.rows)
-        with tqdm(plan[done:], unit="epoch", initial=done, total=len(plan), disable=not progress) as bar:
+        with closing(self), tqdm(plan[done:], "", len(plan), unit="epoch", initial=done, disable=not progress) as bar:
             for i, phase, number in bar:
                 row: Row = {"epoch": len(self.history.rows), "phase": i, **self.epoch(phase, number)}
                 self.history.rows.append(row)
@@ -145,6 +146,7 @@ class Trainer:
             self.guide.temperature.fill_(phase.temperature(number))
         self.modules.train()
         if self.step is None or self.step[0] is not phase:
+            self.close()
             step = self.step_factory(self.model, self.guide, phase.objective, self.optimizer, self.config.max_grad_norm)
             self.step = phase, step
         done = []
@@ -178,7 +180,7 @@ class Trainer:
         """
         failed = read_back([metrics["non_finite"] for _, metrics in done])
         if bool(failed.any()):
-            self.step = None
+            self.close()
             before = sum(row["steps"] for row in self.history.rows)
             raise NonFiniteError(
                 f"loss: expected a finite loss and gradient, got NaN or infinity in step "
@@ -214,11 +216,18 @@ class Trainer:
 
     def load_state(self, state: TrainingState) -> None:
         """Puts the fit into a state that has every tensor of its own state, with the shapes they have."""
+        self.close()
         write_modules(self.modules, state.tensors)
         write_optimizer(self.modules, self.optimizer, state.tensors)
         write_random(state.tensors)
         self.data = self.data.with_target(state.tensors.get("target"))
-        self.history, self.step = state.history, None
+        self.history = state.history
+
+    def close(self) -> None:
+        """Ends the step of the last phase."""
+        if self.step is not None:
+            self.step[1].close()
+        self.step = None
 
 
 def first_of(done: Sequence[tuple[int | Tensor, dict[str, Tensor]]]) -> Row:
