@@ -64,6 +64,7 @@ class Replay:
         with torch.enable_grad(), ReadsForbidden(), Trace(answers or {}) as trace:
             outputs = [trace.place(tensor) for tensor in function(*inputs)]
         self.is_random = any(operation.is_random for operation in trace.operations)
+        drop_unused(trace, outputs)
         with torch.no_grad():
             tape = Tape(trace, outputs)
         self.calls, self.outputs = tape.calls, [tape.tensor(place) for place in outputs]
@@ -267,6 +268,18 @@ class Tape:
         size = self.sizes[place.memory]
         free = self.free.get((place.device, size)) if place.memory in self.varying else None
         return free.pop() if free else torch.empty(size, dtype=torch.uint8, device=place.device).untyped_storage()
+
+
+def drop_unused(trace: Trace, outputs: Sequence[Place]) -> None:
+    """Removes the operations of whose results nothing comes, such as answers that were taken for granted."""
+    needed = {place.memory for place in outputs} | set(trace.kept)
+    used: list[Operation] = []
+    for operation in reversed(trace.operations):
+        changes = operation.touches() if operation.writes else {out.memory for out in operation.outs if out is not None}
+        if operation.is_random or not changes.isdisjoint(needed):
+            used.append(operation)
+            needed |= operation.reads()
+    trace.operations = used[::-1]
 
 
 def varying_memory(trace: Trace) -> set[int]:

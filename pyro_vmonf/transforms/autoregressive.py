@@ -17,10 +17,18 @@ __all__ = ["affine_autoregressive", "masked_autoregressive_transform"]
 
 
 class Autoregressive(AffineAutoregressive):
-    """Pyro's transform, whose inverse here has the input's floating-point type; Pyro's has the default type."""
+    """Pyro's transform, whose inverse here has the input's floating-point type; Pyro's has the default type.
+
+    The conditioner bounds the log-scale, so that Pyro's clip has nothing to do.
+    """
 
     def __repr__(self) -> str:
         return nn.Module.__repr__(self)
+
+    def _call(self, x: Tensor) -> Tensor:
+        mean, log_scale = self.arn(x)
+        self._cached_log_scale = log_scale
+        return torch.addcmul(mean, x, log_scale.exp())
 
     def _inverse(self, y: Tensor) -> Tensor:
         x = y[..., :0]

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 from pyro.distributions.torch_transform import TransformModule
 from pyro.distributions.transforms import AffineCoupling
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_vmonf._validation import check_count
 from pyro_vmonf.transforms.affine import MAX_LOG_SCALE, BoundedLogScale
@@ -14,10 +15,28 @@ __all__ = ["affine_coupling", "coupling_transform"]
 
 
 class Coupling(AffineCoupling):
-    """Pyro's transform, printed as a module."""
+    """Pyro's transform of vectors, whose results have the batch last in memory, as its conditioner's have.
+
+    The conditioner bounds the log-scale, so that Pyro's clip has nothing to do.
+    """
 
     def __repr__(self) -> str:
         return nn.Module.__repr__(self)
+
+    def halves(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns the first half of x and the second ``(…, features, N)``, and the second's mean and log-scale."""
+        first, second = x.mT.split([self.split_dim, x.shape[-1] - self.split_dim], dim=-2)
+        mean, log_scale = self.nn(first.mT)
+        self._cached_log_scale = log_scale
+        return first, second, mean.mT, log_scale.mT
+
+    def _call(self, x: Tensor) -> Tensor:
+        first, second, mean, log_scale = self.halves(x)
+        return torch.cat([first, torch.addcmul(mean, second, log_scale.exp())], dim=-2).mT
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        first, second, mean, log_scale = self.halves(y)
+        return torch.cat([first, (second - mean) * (-log_scale).exp()], dim=-2).mT
 
 
 def coupling_transform(

@@ -1,5 +1,8 @@
 """Permutation of the features."""
 
+from typing import Any, cast
+
+import torch
 from torch import Tensor
 
 from pyro_vmonf._validation import check_permutation
@@ -50,11 +53,32 @@ class Permutation(VectorTransform):
         return f"features={len(self.order)}"
 
 
+class Reversal(torch.autograd.Function):
+    """``x`` with its rows in reverse order, ``(…, D, N)``; the derivative is the same map, and both copy whole rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor) -> Tensor:
+        """Returns the rows in the order given."""
+        ctx.save_for_backward(order)
+        return x.index_select(-2, order)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Returns the gradient by x."""
+        return gradient.index_select(-2, *ctx.saved_tensors), None
+
+
+def reverse_features(x: Tensor) -> Tensor:
+    """Returns x ``(…, N, D)`` with its features in reverse order, and the batch last in memory."""
+    order = torch.arange(x.shape[-1] - 1, -1, -1, device=x.device)
+    return cast(Tensor, Reversal.apply(x.mT, order)).mT  # type: ignore[no-untyped-call]
+
+
 class Reverse(VectorTransform):
     """``y_d = x_{D+1−d}``; log|det J| = 0.
 
     Between two couplings it makes the second change the features that the first left as they were. It is several times
-    as fast as a permutation by index, above all in the backward pass.
+    as fast as a permutation by index, above all in the backward pass. The result has the batch last in memory.
 
     Examples:
         >>> import torch
@@ -64,10 +88,10 @@ class Reverse(VectorTransform):
     """
 
     def _call(self, x: Tensor) -> Tensor:
-        return x.flip(-1)
+        return reverse_features(x)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return y.flip(-1)
+        return reverse_features(y)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Returns zeros of the shape of x ``(…, D)`` without its last axis."""

@@ -158,7 +158,7 @@ def bounded(raw: Tensor, bound: float) -> Tensor:
         >>> bounded(torch.tensor([0.1, 10.0]), 1.0)
         tensor([0.0997, 1.0000])
     """
-    return bound * torch.tanh(raw / bound)
+    return torch.tanh(raw) if bound == 1 else bound * torch.tanh(raw / bound)
 
 
 def unbounded(value: Tensor, bound: float) -> Tensor:
