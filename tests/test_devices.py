@@ -34,6 +34,8 @@ from pyro_vmonf.transforms import (
     Reverse,
     affine_autoregressive,
     affine_coupling,
+    spline_autoregressive,
+    spline_coupling,
 )
 
 if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 14):
@@ -43,6 +45,8 @@ K, D, N = 3, 4, 6
 TRANSFORMS = {
     "affine_coupling": lambda k: affine_coupling(D, (5,), components=k),
     "affine_autoregressive": lambda k: affine_autoregressive(D, (5,), components=k),
+    "spline_coupling": lambda k: spline_coupling(D, (5,), components=k),
+    "spline_autoregressive": lambda k: spline_autoregressive(D, (5,), components=k),
     "PLUAffine": lambda k: PLUAffine(D, components=k, order=torch.arange(D).flip(0)),
     "ActNorm": lambda k: ActNorm(D, components=k),
     "BatchNorm": lambda k: BatchNorm(D, components=k),
