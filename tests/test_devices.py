@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from pyro_vmonf import MAF, FlowList, FlowMixture, Labels, RealNVP, SoftmaxEncoder, convnet, mlp
+from pyro_vmonf import MAF, NSF, FlowList, FlowMixture, Labels, RealNVP, SoftmaxEncoder, convnet, mlp
 from pyro_vmonf.data import Noise, RandomAffineElastic
 from pyro_vmonf.guides import DirichletPosterior, MAPWeights, StickBreakingPosterior
 from pyro_vmonf.models import DirichletWeights, SparseDirichletWeights, StickBreakingWeights
@@ -57,6 +57,8 @@ TRANSFORMS = {
 COMPONENTS = {
     "RealNVP": lambda: RealNVP(D, K, transforms=2, shared=1, normalization="act"),
     "MAF": lambda: MAF(D, K, transforms=2, normalization="batch"),
+    "NSF": lambda: NSF(D, K, shared=1, normalization="act"),
+    "NSF, autoregressive": lambda: NSF(D, K, autoregressive=True),
     "FlowList": lambda: FlowList([RealNVP(D, 2), MAF(D, 1)]),
 }
 PRIORS = {

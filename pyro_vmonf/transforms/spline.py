@@ -258,7 +258,7 @@ def rational_quadratic_spline(
     check_parameters(points, raw)
     bound = check_positive("bound", bound)
     batch = raw.shape[:-2]
-    flat = points.expand(*batch, -1).reshape(batch.numel(), -1)
+    flat = points.expand(*batch, -1).reshape(batch.numel(), -1).contiguous()  # memory with the batch last
     apply = cast(Any, RationalQuadratic).apply
     image, log_slope = apply(flat, raw.reshape(batch.numel(), *raw.shape[-2:]), bound, inverse)
     return image.view(*batch, -1), log_slope.view(*batch, -1)
