@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyro_vmonf.components import MAF, FlowList, RealNVP
+    from pyro_vmonf.components import MAF, NSF, FlowList, RealNVP
     from pyro_vmonf.evaluation import evaluate
     from pyro_vmonf.guides import SoftmaxEncoder, convnet, mlp
     from pyro_vmonf.initialization import Initializer
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAF",
+    "NSF",
     "Consistency",
     "Elbo",
     "ExpectationMaximization",
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 _SOURCES = {
-    "components": ["MAF", "FlowList", "RealNVP"],
+    "components": ["MAF", "NSF", "FlowList", "RealNVP"],
     "evaluation": ["evaluate"],
     "guides": ["SoftmaxEncoder", "convnet", "mlp"],
     "initialization": ["Initializer"],

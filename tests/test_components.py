@@ -10,7 +10,7 @@ import zuko
 from torch import nn
 from torch.nn.functional import pad
 
-from pyro_vmonf.components import MAF, Components, FlowList, RealNVP, StackedFlow, StandardNormal
+from pyro_vmonf.components import MAF, NSF, Components, FlowList, RealNVP, StackedFlow, StandardNormal
 from pyro_vmonf.components.recipes import AlternatingFlow
 from pyro_vmonf.transforms import PLUAffine, Stacked, affine_coupling, coupling_transform
 from pyro_vmonf.transforms.base import VectorTransform
@@ -67,6 +67,8 @@ CONTRACT = {
     "realnvp-actnorm": lambda: RealNVP(2, 3, transforms=2, normalization="act"),
     "realnvp-batchnorm": lambda: RealNVP(2, 3, transforms=2, normalization="batch"),
     "maf": lambda: MAF(2, 3, transforms=2, hidden_features=(8,)),
+    "nsf": lambda: NSF(2, 3, hidden_features=(8,)),
+    "nsf-autoregressive": lambda: NSF(2, 3, hidden_features=(8,), autoregressive=True, shared=1),
     "nice": lambda: NICE(2, 3, transforms=3, shared=1),
     "gaussians": lambda: StackedFlow(StandardNormal(2), [PLUAffine(2, components=3)]),
     "list": lambda: FlowList(
@@ -255,6 +257,9 @@ class Untable(nn.Module):
         (lambda: RealNVP(2, 2, transforms=0), ValueError, "transforms: expected an integer of at least 1"),
         (lambda: RealNVP(2, 2, transforms=3, shared=3), ValueError, "shared: expected an integer from 0 to"),
         (lambda: MAF(2, 2, hidden_features=(0,)), ValueError, "hidden_features: expected an integer of at least 1"),
+        (lambda: NSF(0, 2), ValueError, "features: expected an integer of at least 1, got 0"),
+        (lambda: NSF(2, 2, bins=0), ValueError, "bins: expected an integer of at least 1, got 0"),
+        (lambda: NSF(2, 2, bound=0.0), ValueError, "bound: expected a finite number above 0, got 0.0"),
         (lambda: MAF(2, 2, normalization="layer"), ValueError, "normalization: expected None or one of"),
         (lambda: RealNVP(2, 2).log_prob(torch.zeros(3, 5)), ValueError, r"x: expected shape \(\*batch, 2\), got"),
         (lambda: RealNVP(2, 2).log_prob(torch.zeros(3, 2).long()), TypeError, "x: expected a floating-point tensor"),

@@ -7,7 +7,7 @@ from pyro.distributions import Independent, Laplace, Normal, TransformedDistribu
 from pyro.distributions.transforms import ExpTransform, affine_coupling
 from torch.distributions.transforms import PowerTransform
 
-from pyro_vmonf.components import MAF, FlowList, RealNVP
+from pyro_vmonf.components import MAF, NSF, FlowList, RealNVP
 from pyro_vmonf.components.base import Components
 from pyro_vmonf.guides import DirichletPosterior, SoftmaxEncoder, StickBreakingPosterior, mlp
 from pyro_vmonf.models import DirichletWeights, FlowMixture, Labels, StickBreakingWeights
@@ -45,6 +45,21 @@ class TestRealNVP(ComponentsContract):
 class TestMAF(ComponentsContract):
     def make(self):
         return MAF(3, 2, transforms=2, hidden_features=(8,))
+
+
+class TestNSF(ComponentsContract):
+    def make(self):
+        return NSF(3, 2)
+
+
+class TestAutoregressiveNSF(ComponentsContract):
+    def make(self):
+        return NSF(2, 2, autoregressive=True)
+
+
+class TestNSFOfOneFeature(ComponentsContract):
+    def make(self):
+        return NSF(1, 2)
 
 
 class TestFlowList(ComponentsContract):

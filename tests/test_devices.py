@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from pyro_vmonf import MAF, FlowList, FlowMixture, Labels, RealNVP, SoftmaxEncoder, convnet, mlp
+from pyro_vmonf import MAF, NSF, FlowList, FlowMixture, Labels, RealNVP, SoftmaxEncoder, convnet, mlp
 from pyro_vmonf.data import Noise, RandomAffineElastic
 from pyro_vmonf.guides import DirichletPosterior, MAPWeights, StickBreakingPosterior
 from pyro_vmonf.models import DirichletWeights, SparseDirichletWeights, StickBreakingWeights
@@ -34,6 +34,8 @@ from pyro_vmonf.transforms import (
     Reverse,
     affine_autoregressive,
     affine_coupling,
+    spline_autoregressive,
+    spline_coupling,
 )
 
 if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 14):
@@ -43,6 +45,8 @@ K, D, N = 3, 4, 6
 TRANSFORMS = {
     "affine_coupling": lambda k: affine_coupling(D, (5,), components=k),
     "affine_autoregressive": lambda k: affine_autoregressive(D, (5,), components=k),
+    "spline_coupling": lambda k: spline_coupling(D, (5,), components=k),
+    "spline_autoregressive": lambda k: spline_autoregressive(D, (5,), components=k),
     "PLUAffine": lambda k: PLUAffine(D, components=k, order=torch.arange(D).flip(0)),
     "ActNorm": lambda k: ActNorm(D, components=k),
     "BatchNorm": lambda k: BatchNorm(D, components=k),
@@ -53,6 +57,8 @@ TRANSFORMS = {
 COMPONENTS = {
     "RealNVP": lambda: RealNVP(D, K, transforms=2, shared=1, normalization="act"),
     "MAF": lambda: MAF(D, K, transforms=2, normalization="batch"),
+    "NSF": lambda: NSF(D, K, shared=1, normalization="act"),
+    "NSF, autoregressive": lambda: NSF(D, K, autoregressive=True),
     "FlowList": lambda: FlowList([RealNVP(D, 2), MAF(D, 1)]),
 }
 PRIORS = {

@@ -23,6 +23,8 @@ from pyro_vmonf.transforms import (
     coupling_transform,
     masked_autoregressive_transform,
     select,
+    spline_autoregressive,
+    spline_coupling,
 )
 from pyro_vmonf.transforms.affine import BoundedLogScale
 from pyro_vmonf.transforms.base import VectorTransform
@@ -93,6 +95,8 @@ REGISTRY = {
     "maf-narrow": lambda k: affine_autoregressive(D, (2,), components=k),
     "maf-deep": lambda k: affine_autoregressive(D, (9, 8), components=k),
     "iaf": lambda k: Inverse(affine_autoregressive(D, (9,), components=k)),
+    "spline-coupling": lambda k: spline_coupling(D, (6,), components=k, bins=5, bound=2.0),
+    "spline-maf": lambda k: spline_autoregressive(D, (9,), components=k, bins=5, bound=2.0),
     "slope-coupling": lambda k: coupling_transform(D, (6,), SlopeCoupling, SLOPES, components=k),
     "slope-maf": lambda k: masked_autoregressive_transform(D, (9,), SlopeAutoregressive, SLOPES, components=k),
     "permutation": lambda k: Permutation(torch.tensor([2, 0, 4, 1, 3])),
@@ -294,6 +298,8 @@ def test_log_scales_are_bounded(make, inputs):
         (BatchNorm(D, momentum=0.5), ["momentum=0.5, epsilon=1e-05, max_log_scale=5.0"]),
         (affine_coupling(D, (6,), max_log_scale=0.5), ["max_log_scale=0.5", "in_features=2, out_features=6"]),
         (affine_autoregressive(D, (6,), max_log_scale=0.5), ["max_log_scale=0.5", "in_features=5, out_features=6"]),
+        (spline_coupling(D, (6,), bins=5), ["bound=4.0", "shapes=((14,),)"]),
+        (spline_autoregressive(D, (6,), bound=2.0), ["bound=2.0", "shapes=((23,),)"]),
         (Permutation(torch.arange(D)), ["features=5"]),
     ],
     ids=lambda value: type(value).__name__,
@@ -376,6 +382,10 @@ def test_batch_norm_refuses_one_point():
         (lambda: PLUAffine(3, order=torch.tensor([0, 0, 1])), "order: expected a permutation of 0 … 2"),
         (lambda: ActNorm(2, max_log_scale=0.0), "max_log_scale: expected a finite number above 0, got 0.0"),
         (lambda: affine_coupling(4, max_log_scale=0.0), "max_log_scale: expected a finite number above 0, got 0.0"),
+        (lambda: spline_coupling(1), "features: expected an integer of at least 2, got 1"),
+        (lambda: spline_coupling(3, bins=0), "bins: expected an integer of at least 1, got 0"),
+        (lambda: spline_autoregressive(3, bins=501), "bins: expected an integer of at most 500, got 501"),
+        (lambda: spline_autoregressive(3, bound=-1.0), "bound: expected a finite number above 0, got -1.0"),
         (lambda: MADE(3, (4,), []), r"shapes: expected at least one shape, as in .*, got \[\]"),
         (lambda: ConditionerMLP(3, (4,), 2, 5), "shapes: expected at least one shape, as in .*, got 5"),
         (lambda: ConditionerMLP(3, (4,), 2, [(0,)]), "shapes: expected an integer of at least 1, got 0"),

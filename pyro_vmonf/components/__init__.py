@@ -2,7 +2,16 @@
 
 from pyro_vmonf.components.base import Components, ConditionalDistribution
 from pyro_vmonf.components.listed import FlowList
-from pyro_vmonf.components.recipes import MAF, RealNVP
+from pyro_vmonf.components.recipes import MAF, NSF, RealNVP
 from pyro_vmonf.components.stacked import StackedFlow, StandardNormal
 
-__all__ = ["MAF", "Components", "ConditionalDistribution", "FlowList", "RealNVP", "StackedFlow", "StandardNormal"]
+__all__ = [
+    "MAF",
+    "NSF",
+    "Components",
+    "ConditionalDistribution",
+    "FlowList",
+    "RealNVP",
+    "StackedFlow",
+    "StandardNormal",
+]

@@ -1,6 +1,7 @@
-"""Named flows, K at once: RealNVP and MAF, and the base that they share."""
+"""Named flows, K at once: RealNVP, MAF and NSF, and the base that they share."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, Protocol, TypeAlias
 
 from pyro.distributions.torch_transform import TransformModule
@@ -12,8 +13,9 @@ from pyro_vmonf.transforms.autoregressive import affine_autoregressive
 from pyro_vmonf.transforms.coupling import affine_coupling
 from pyro_vmonf.transforms.elementwise import ActNorm, BatchNorm
 from pyro_vmonf.transforms.permutation import Reverse
+from pyro_vmonf.transforms.spline_transforms import spline_autoregressive, spline_coupling
 
-__all__ = ["MAF", "AlternatingFlow", "Normalization", "RealNVP", "TransformFactory"]
+__all__ = ["MAF", "NSF", "AlternatingFlow", "Normalization", "RealNVP", "TransformFactory"]
 
 Normalization: TypeAlias = Literal["act", "batch"] | None
 NORMALIZATIONS: dict[str, Callable[..., TransformModule]] = {"act": ActNorm, "batch": BatchNorm}
@@ -216,6 +218,66 @@ class MAF(AlternatingFlow):
             affine_autoregressive,
             transforms=transforms,
             hidden_features=hidden_features,
+            shared=shared,
+            normalization=normalization,
+            whiten=whiten,
+        )
+
+
+class NSF(AlternatingFlow):
+    """K neural spline flows; the features are reversed between two transforms.
+
+    A spline bends each feature at will between ``-bound`` and ``bound``, where a :class:`RealNVP` only stretches it.
+    Where ``whiten`` is set, the bound counts in standard deviations of a component's share of the data.
+    Reference: Durkan et al., *Neural Spline Flows*, 2019 (arXiv:1906.04032).
+
+    Args:
+        features: The number D of features. For one feature the splines have free parameters and no conditioner.
+        components: The number K of components.
+        transforms: The number of transforms.
+        hidden_features: The widths of the hidden layers of each conditioner.
+        bins: The number of bins of each spline.
+        bound: The splines are the identity beyond ``±bound``.
+        autoregressive: Whether all features before each one condition its spline, as in :class:`MAF`; otherwise the
+            first half of the features conditions the other, as in :class:`RealNVP`. Sampling then needs D passes.
+        shared: The number of transforms, counted from the base, that all components share.
+        normalization: The normalisation after each transform: ``"act"`` for :class:`~pyro_vmonf.transforms.ActNorm`,
+            ``"batch"`` for :class:`~pyro_vmonf.transforms.BatchNorm`, or None.
+        whiten: Whether the last transform of each component is a :class:`~pyro_vmonf.transforms.PLUAffine` of its own,
+            which holds D² numbers. The initialization of a fit whitens each component's share of the data by it.
+
+    Raises:
+        ValueError: If a count or the bound is too small, or the normalization is unknown.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf import NSF
+        >>> flows = NSF(2, 3)
+        >>> flows.log_prob(torch.zeros(10, 2)).shape  # log p(x | z) for each component and point
+        torch.Size([3, 10])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        components: int,
+        *,
+        transforms: int = 2,
+        hidden_features: Sequence[int] = (16, 16),
+        bins: int = 8,
+        bound: float = 4.0,
+        autoregressive: bool = False,
+        shared: int = 0,
+        normalization: Normalization = None,
+        whiten: bool = True,
+    ) -> None:
+        alone = features == 1
+        super().__init__(
+            features,
+            components,
+            partial(spline_autoregressive if autoregressive or alone else spline_coupling, bins=bins, bound=bound),
+            transforms=transforms,
+            hidden_features=() if alone else hidden_features,
             shared=shared,
             normalization=normalization,
             whiten=whiten,

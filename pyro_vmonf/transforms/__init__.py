@@ -7,6 +7,8 @@ from pyro_vmonf.transforms.elementwise import ActNorm, BatchNorm, PReLU
 from pyro_vmonf.transforms.inverse import Inverse
 from pyro_vmonf.transforms.networks import MADE, ConditionerMLP, Linear
 from pyro_vmonf.transforms.permutation import Permutation, Reverse
+from pyro_vmonf.transforms.spline import rational_quadratic_spline
+from pyro_vmonf.transforms.spline_transforms import spline_autoregressive, spline_coupling
 from pyro_vmonf.transforms.stacking import Stacked, clear_caches, select
 
 __all__ = [
@@ -26,5 +28,8 @@ __all__ = [
     "clear_caches",
     "coupling_transform",
     "masked_autoregressive_transform",
+    "rational_quadratic_spline",
     "select",
+    "spline_autoregressive",
+    "spline_coupling",
 ]
