@@ -16,8 +16,8 @@ Each measurement writes ``NAME.json``, with the machine, all rounds and what was
     memory    the peak of a fit in a process of its own
     growth    a step against K, D and the batch, an epoch against N
 
-zuko comes with ``pip install '.[test]'``, torchflows with ``pip install torchflows``. JAX and flowjax run in the Python
-that the environment variable ``JAX_PYTHON`` names:
+``pip install '.[benchmarks]'`` brings all rivals (JAX and flowjax from Python 3.11 on). JAX runs in a process of its
+own, with the Python that the environment variable ``JAX_PYTHON`` names, or with this one:
 
     python -m venv out/jaxenv && out/jaxenv/bin/pip install jax optax flowjax
     JAX_PYTHON=out/jaxenv/bin/python python benchmarks/speed.py step --out out/speed
@@ -32,7 +32,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from speed_parts import fits, growth, memory, sampling, scoring, sizes, steps
+from speed_parts import fits, growth, memory, ours, sampling, scoring, sizes, steps
 from speed_parts.clock import one_thread, pin
 from speed_parts.options import Options
 from speed_parts.pictures import FIGURES
@@ -91,6 +91,7 @@ def main():
     args = parser.parse_args()
     one_thread()
     core = pin(args.core)
+    ours.warm_up()
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.what:
         rounds = args.rounds or PARTS[name][2]

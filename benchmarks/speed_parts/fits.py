@@ -84,8 +84,8 @@ def train(job, step, smoke):
 def measure(options):
     """The rows: seconds, density, and seconds to the eager fit's density less a margin."""
     rows = []
+    kinds = kinds_of_steps(options) if options.chosen(FITS) else []
     for name in options.chosen(FITS):
-        kinds = kinds_of_steps(options)
         rounds = [{kind: train(FITS[name], kind, options.smoke) for kind in kinds} for _ in range(options.rounds)]
         rows += [row_of(name, kind, rounds) for kind in kinds]
     return rows

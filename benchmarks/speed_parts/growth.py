@@ -2,6 +2,7 @@
 
 import statistics
 import time
+import warnings
 
 from speed_parts import ours
 from speed_parts.fits import kinds_of_steps
@@ -10,17 +11,18 @@ from speed_parts.sizes import Size
 from speed_parts.steps import compare
 
 from pyro_vmonf.training import TrainingConfig, fit
+from pyro_vmonf.training.fitting import DeadComponentWarning
 
 __all__ = ["GROWTH", "measure"]
 
 BASE = Size("affine", 5, 2, 8, (8,), 512)
 WIDE = BASE.but(features=64, hidden=(64,))
 GROWTH = {
-    "K, D = 2": ("K", [(k, BASE.but(components=k)) for k in (5, 20, 100)]),
-    "K, D = 64": ("K", [(k, WIDE.but(components=k)) for k in (5, 20, 100)]),
-    "D": ("D", [(d, WIDE.but(features=d)) for d in (2, 8, 32, 64, 128)]),
-    "batch": ("batch", [(n, BASE.but(batch=n)) for n in (64, 256, 1024, 4096)]),
-    "N": ("N", [(n, BASE) for n in (1_000, 10_000, 100_000)]),
+    "K": ("K, D = 2", [(k, BASE.but(components=k)) for k in (5, 20, 100)]),
+    "K-64": ("K, D = 64", [(k, WIDE.but(components=k)) for k in (5, 20, 100)]),
+    "D": ("D, K = 5", [(d, WIDE.but(features=d)) for d in (2, 8, 32, 64, 128)]),
+    "batch": ("batch, K = 5, D = 2", [(n, BASE.but(batch=n)) for n in (64, 256, 1024, 4096)]),
+    "N": ("N, K = 5, D = 2", [(n, BASE) for n in (1_000, 10_000, 100_000)]),
 }
 CONTENDERS = ("eager", "replayed", "pyro", "jax", "jax-last")
 
@@ -30,10 +32,10 @@ def measure(options):
     rows = []
     with JaxWorker() as worker:
         for name in options.chosen(GROWTH):
-            axis, cases = GROWTH[name]
+            title, cases = GROWTH[name]
             for value, size in cases[:1] if options.smoke else cases:
-                found = epochs(options, value, size) if axis == "N" else steps(options, name, value, size, worker)
-                rows += [{**row, "row": name, "axis": axis, "value": value} for row in found]
+                found = epochs(options, value, size) if name == "N" else steps(options, name, value, size, worker)
+                rows += [{**row, "row": name, "title": title, "value": value} for row in found]
     return rows
 
 
@@ -76,5 +78,7 @@ def epoch(count, size, kind):
     model, guide = ours.pair(size)
     config = TrainingConfig(epochs=2, batch_size=size.batch, learning_rate=ours.LEARNING_RATE)
     stamps, x = Stamps(), ours.points(size.but(batch=count))
-    fit(model, guide, x, initializer=None, config=config, step=kind, on_epoch=stamps, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeadComponentWarning)
+        fit(model, guide, x, initializer=None, config=config, step=kind, on_epoch=stamps, progress=False)
     return 1000 * (stamps.seconds[1] - stamps.seconds[0])

@@ -1,9 +1,11 @@
 """JAX's mixtures as contenders: a worker in the environment that ``JAX_PYTHON`` names."""
 
 import dataclasses
+import importlib.util
 import json
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,8 +19,9 @@ from speed_parts.weights import save_weights
 __all__ = ["JaxWorker"]
 
 WORKER = Path(__file__).with_name("jax_worker.py")
-NOTES = {
-    "flowjax": "scales by softplus, random permutations; a spline has 3 B + 1 raw parameters, two more than ours",
+FLOWJAX = {
+    "affine": "its scales are softplus of raw ones, its permutations random",
+    "spline": "its permutations are random, and a spline has 3 B + 1 raw parameters, two more than ours",
 }
 
 
@@ -41,12 +44,9 @@ class JaxWorker:
 
     def start(self):
         """Starts the process; raises :class:`MissingError` if no Python is named."""
-        python = os.environ.get("JAX_PYTHON")
-        if not python:
-            raise MissingError(
-                "JAX_PYTHON is not set: python -m venv jaxenv && jaxenv/bin/pip install jax optax flowjax && "
-                "export JAX_PYTHON=jaxenv/bin/python"
-            )
+        python = os.environ.get("JAX_PYTHON") or (sys.executable if importlib.util.find_spec("jax") else None)
+        if python is None:
+            raise MissingError("JAX is not installed: pip install jax optax flowjax, here or where JAX_PYTHON is")
         own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.process = subprocess.Popen([python, WORKER], env=own, text=True, **pipes)
@@ -55,10 +55,11 @@ class JaxWorker:
         """The answer to a request."""
         if self.process is None:
             self.start()
-        print(json.dumps(request), file=self.process.stdin, flush=True)
+        if self.process.poll() is None:
+            print(json.dumps(request), file=self.process.stdin, flush=True)
         line = self.process.stdout.readline()
         if not line:
-            raise MissingError(f"JAX's process ended: {os.environ['JAX_PYTHON']} -c 'import jax, optax' should pass")
+            raise MissingError(f"JAX's process ended: {self.process.args[0]} -c 'import jax, optax' should pass")
         found = json.loads(line)
         if "missing" in found:
             raise MissingError(found["missing"])
@@ -85,5 +86,5 @@ class JaxWorker:
             made["setup"],
             made["parameters"],
             log_densities,
-            NOTES.get(name, ""),
+            FLOWJAX[size.kind] if name == "flowjax" else "",
         )

@@ -8,9 +8,9 @@ import re
 import statistics
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
-import torch
 from speed_parts import ours
 from speed_parts.clock import one_thread
 from speed_parts.fits import kinds_of_steps
@@ -18,6 +18,7 @@ from speed_parts.options import MissingError, Options
 from speed_parts.sizes import STEPS
 
 from pyro_vmonf.training import TrainingConfig, fit
+from pyro_vmonf.training.fitting import DeadComponentWarning
 
 __all__ = ["MEMORY", "measure"]
 
@@ -27,8 +28,13 @@ BATCHES = 8  # the number of batches in an epoch
 EPOCHS = 2
 
 
+def forget_peak():
+    """Lets the peak be what this process has now."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_megabytes():
-    """The most resident memory that this process had so far; what ``getrusage`` says counts its parent's too."""
+    """The most resident memory that this process had; what ``getrusage`` says counts its parent's too."""
     return int(re.search(r"VmHWM:\s*(\d+)", STATUS.read_text())[1]) / 1024
 
 
@@ -37,8 +43,8 @@ def measure(options):
     if not STATUS.exists():
         options.say(f"memory is left out: expected {STATUS}, which Linux has")
         return []
-    kinds, rows = kinds_of_steps(options), []
-    for name in options.chosen(MEMORY):
+    rows, kinds = [], kinds_of_steps(options)
+    for name in options.chosen(MEMORY) if kinds else []:
         rounds = [{kind: in_process(name, kind, options.smoke) for kind in kinds} for _ in range(options.rounds)]
         if "missing" in rounds[0][kinds[0]]:
             options.say(f"{name} is left out: {rounds[0][kinds[0]]['missing']}")
@@ -69,11 +75,20 @@ def one_fit(name, kind, smoke):
     except MissingError as error:
         return {"missing": str(error)}
     x = ours.points(size.but(batch=BATCHES * size.batch))
-    torch.zeros(1).requires_grad_().sum().backward()  # starts autograd's thread
+    tiny = size.but(components=2, features=2, transforms=1, batch=2)
+    train(*ours.pair(tiny), ours.points(tiny), tiny, kind)  # loads what torch and Pyro load when it is first used
+    forget_peak()
     before = peak_megabytes()
-    config = TrainingConfig(epochs=EPOCHS, batch_size=size.batch, learning_rate=ours.LEARNING_RATE)
-    fit(model, guide, x, initializer=None, config=config, step=kind, progress=False)
+    train(model, guide, x, size, kind)
     return {"before_mb": before, "peak_mb": peak_megabytes()}
+
+
+def train(model, guide, x, size, kind):
+    """Fits from the parameters as they are."""
+    config = TrainingConfig(epochs=EPOCHS, batch_size=size.batch, learning_rate=ours.LEARNING_RATE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeadComponentWarning)
+        fit(model, guide, x, initializer=None, config=config, step=kind, progress=False)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from speed_parts.clock import Contender, timed
 from speed_parts.options import MissingError
+from speed_parts.sizes import Size
 
 import pyro_vmonf
 from pyro_vmonf import components, steps, transforms
@@ -13,7 +14,7 @@ from pyro_vmonf.guides import SoftmaxEncoder, mlp
 from pyro_vmonf.models import FlowMixture
 from pyro_vmonf.objectives import Batch, Elbo
 
-__all__ = ["ENCODER", "LEARNING_RATE", "STEPS", "contender", "pair", "points", "step_of"]
+__all__ = ["ENCODER", "LEARNING_RATE", "STEPS", "contender", "pair", "points", "required", "step_of", "warm_up"]
 
 ENCODER = (16,)
 LEARNING_RATE = 1e-4
@@ -54,6 +55,12 @@ def pair(size, seed=0):
             if isinstance(network, transforms.ConditionerMLP):
                 network.layers[-1].weight *= 5
     return model, guide
+
+
+def warm_up():
+    """Trains something tiny once, so that no contender pays for what torch and Pyro load when it is first used."""
+    size = Size("affine", 2, 2, 1, (2,), 2)
+    step_of("eager", *pair(size), points(size))()
 
 
 def points(size, seed=0):

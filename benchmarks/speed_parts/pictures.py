@@ -41,7 +41,7 @@ def growth(rows):
         own = [row for row in rows if row["row"] == name]
         lines(ax, own, "value")
         unit = "an epoch" if name == "N" else "a step"
-        ax.set(title=name, xlabel=own[0]["axis"], ylabel=f"CPU, ms {unit}")
+        ax.set(title=own[0]["title"], xlabel=name.split("-")[0], ylabel=f"CPU, ms {unit}")
     legend(figure)
     return figure
 

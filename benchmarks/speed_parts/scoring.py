@@ -9,7 +9,7 @@ from speed_parts.clock import Contender, interleave, summarize, timed
 from speed_parts.equality import compared
 from speed_parts.jax_rivals import JaxWorker
 from speed_parts.sizes import STEPS
-from speed_parts.torch_loops import without_validation, zuko_flow
+from speed_parts.torch_loops import without_validation, zuko_flow, zuko_note
 
 from pyro_vmonf.evaluation import evaluate
 
@@ -76,4 +76,4 @@ def zuko(size, x):
             (table - math.log(len(flows))).logsumexp(0)
 
     count = sum(p.numel() for p in flows.parameters())
-    return Contender(timed(without_validation(score)), parameters=count, note="softclipped raw parameters")
+    return Contender(timed(without_validation(score)), parameters=count, note=zuko_note(size))

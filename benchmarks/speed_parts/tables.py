@@ -6,7 +6,6 @@ COLUMNS = {
     "row": "row",
     "who": "who",
     "size": "K, D, transforms, hidden, batch",
-    "axis": "axis",
     "value": "value",
     "points": "points",
     "cpu_ms": "CPU, ms",

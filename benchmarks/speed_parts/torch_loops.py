@@ -14,7 +14,7 @@ from torch import nn
 
 from pyro_vmonf.guides import mlp
 
-__all__ = ["torchflows_contender", "zuko_contender", "zuko_flow"]
+__all__ = ["torchflows_contender", "without_validation", "zuko_contender", "zuko_flow", "zuko_note"]
 
 
 def imported(name):
@@ -49,8 +49,14 @@ def zuko_flow(size):
 def zuko_contender(size, x):
     """zuko in a loop."""
     flows = nn.ModuleList(zuko_flow(size) for _ in range(size.components))
-    note = "softclipped raw parameters; a checkered mask in the place of reversals; splines of nsf end at 5"
-    return loop(size, x, flows, lambda x: torch.stack([flow().log_prob(x) for flow in flows]), note)
+    return loop(size, x, flows, lambda x: torch.stack([flow().log_prob(x) for flow in flows]), zuko_note(size))
+
+
+def zuko_note(size):
+    """How its flows differ from ours."""
+    note = "it softclips raw parameters"
+    note += ", its masks alternate in the place of reversals" if size.is_coupling else ""
+    return note + (", its splines end at 5" if size.kind == "nsf" else "")
 
 
 def torchflows_flow(size, library):
