@@ -65,6 +65,8 @@ def interleave(contenders, rounds, seconds):
     The order is turned by one place from round to round, so that nobody always follows the same one.
     """
     names, repeats, found = list(contenders), {}, []
+    if not names:
+        return found
     for name, one in contenders.items():
         once = one.time(1)[1]  # caches and allocators become warm
         once = min(once, one.time(1)[1]) if once < 1000 * seconds else once
@@ -77,7 +79,9 @@ def interleave(contenders, rounds, seconds):
 
 def summarize(rounds, references):
     """For each contender the medians of its times and of its ratios, round by round, to those references there are."""
-    return {name: summary(rounds, name, [one for one in references if one in rounds[0]]) for name in rounds[0]}
+    return {
+        name: summary(rounds, name, [one for one in references if one in rounds[0]]) for name in (rounds or [{}])[0]
+    }
 
 
 def summary(rounds, name, references):

@@ -63,8 +63,10 @@ class Curve:
         self.began += time.process_time() - now
 
     def reached(self, density):
-        """The seconds after which a density is reached, or None if it never is."""
-        return next((s for s, d in zip(self.seconds, self.densities, strict=True) if d >= density), None)
+        """The seconds from which on no density is below ``density``, or None if the last one is."""
+        below = [i for i, own in enumerate(self.densities) if own < density]
+        first = below[-1] + 1 if below else 0
+        return self.seconds[first] if first < len(self.seconds) else None
 
 
 def train(job, step, smoke):

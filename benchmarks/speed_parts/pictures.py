@@ -94,16 +94,21 @@ def step(rows):
 
 
 def fit(rows):
-    """Held-out densities by the seconds of the fit, a panel for each."""
+    """Held-out densities by the seconds of the fit, the trials of its starts among them, a panel for each fit."""
     names = list(dict.fromkeys(row["row"] for row in rows))
     figure = Figure(figsize=(4.2 * len(names) + 0.4, 3.8), layout="constrained")
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         own = [row for row in rows if row["row"] == name]
         for row in own:
             ax.plot(*row["curve"], color=COLORS[row["who"]], label=LABELS[row["who"]])
-        least = min(row["density"] for row in own)
         ax.axhline(own[0]["target"], color="0.5", linewidth=0.8, linestyle="--")
-        ax.set(title=name, xlabel="CPU, s", ylabel="held-out density, nats", ylim=(least - 0.5, None))
+        ax.set(
+            title=name,
+            xlabel="CPU, s",
+            ylabel="held-out density, nats",
+            xlim=(0, None),
+            ylim=(own[0]["target"] - 0.1, None),
+        )
         ax.grid(alpha=0.3)
     legend(figure)
     return figure

@@ -18,8 +18,7 @@ __all__ = ["CONTENDERS", "COUNTS", "measure"]
 COUNTS = {"1e4": 10_000, "1e5": 100_000, "1e6": 1_000_000}
 LARGE = 16_384  # the points in a batch of those who have no default
 CONTENDERS = ("default", "large", "zuko", "jax", "jax-last")
-ABOUT = {"default": "evaluate, with its own batches", "large": f"evaluate, in batches of {LARGE}"}
-BESIDES = "evaluate returns log q(z | x) too"
+OURS = {"default": {}, "large": {"batch_size": LARGE}}  # what is told to ``evaluate``, which returns log q(z | x) too
 
 
 def measure(options):
@@ -37,7 +36,7 @@ def measure(options):
 
 
 def contenders(options, title, size, x, worker):
-    """Those that are there; the equality of JAX's log-densities is checked on all points."""
+    """Those that are there; the equality of JAX's log-densities is checked on the first batch."""
     model, guide = ours.pair(size)
     with torch.no_grad():
         table = model.components.log_prob(x[:LARGE])
@@ -47,8 +46,8 @@ def contenders(options, title, size, x, worker):
         make = partial(build, name, size, x, (model, guide), worker)
         one = options.found(f"scoring {title}: {name}", make)
         made |= {} if one is None else {name: one}
-        if one is not None and name not in ABOUT:
-            options.say(f"scoring {title}: {name} has {compared(name, one, yardstick)}; {BESIDES}")
+        if one is not None and name not in OURS:
+            options.say(f"scoring {title}: {name} has {compared(name, one, yardstick)}")
     return made
 
 
@@ -56,9 +55,8 @@ def build(name, size, x, pair, worker):
     """One contender."""
     if name == "zuko":
         return zuko(size, x)
-    if name in ABOUT:
-        how = {"batch_size": LARGE} if name == "large" else {}
-        return Contender(timed(lambda: evaluate(*pair, x, **how).evidence))
+    if name in OURS:
+        return Contender(timed(lambda: evaluate(*pair, x, **OURS[name]).evidence))
     made = worker.contender(name, size.but(batch=LARGE), x[:LARGE])
     worker.load(name, x)
     made.time = lambda repeats: worker.ask(do="score", name=name, repeats=repeats, batch_size=LARGE)

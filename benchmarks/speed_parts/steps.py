@@ -24,7 +24,7 @@ def measure(options):
     """The rows of a table, one for each size and contender."""
     rows = []
     with JaxWorker() as worker:
-        for name in options.rows or STEPS:
+        for name in options.chosen(STEPS):
             rows += compare(name, options.shrunk(STEPS[name]), options, worker)
     return rows
 
