@@ -90,4 +90,4 @@ def summary(rounds, name, references):
     for reference in references:
         ratios = [one[name][0] / max(one[reference][0], 1e-6) for one in rounds]
         row[f"to {reference}"] = [statistics.median(ratios), min(ratios), max(ratios)]
-    return row
+    return row | {"cpu_ms_of_rounds": [one[name][0] for one in rounds]}

@@ -109,5 +109,6 @@ def row_of(name, kind, rounds):
         "density": statistics.median(one.densities[-1] for one in curves),
         "target": target,
         "cpu_s_to_target": statistics.median(reached) if reached else None,
+        "cpu_s_of_rounds": [one.seconds[-1] for one in curves],
         "curve": [curves[0].seconds, curves[0].densities],
     }

@@ -64,7 +64,14 @@ def in_process(name, kind, smoke):
 def row_of(name, kind, rounds):
     """One row of the table."""
     found = {key: statistics.median(one[kind][key] for one in rounds) for key in ("before_mb", "peak_mb")}
-    return {"row": name, "who": kind, "size": str(STEPS[name]), "rounds": len(rounds), **found}
+    return {
+        "row": name,
+        "who": kind,
+        "size": str(STEPS[name]),
+        "rounds": len(rounds),
+        **found,
+        "peak_mb_of_rounds": [one[kind]["peak_mb"] for one in rounds],
+    }
 
 
 def one_fit(name, kind, smoke):

@@ -63,7 +63,6 @@ def rows_of(title, size, made, rounds):
             "rounds": len(rounds),
             **found[name],
             "setup_s": one.setup,
-            "cpu_ms_of_rounds": [each[name][0] for each in rounds],
         }
         for name, one in made.items()
     ]
