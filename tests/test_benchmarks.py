@@ -36,7 +36,12 @@ COMMANDS = {
     "equal": ["--only", "start"],
     "hostile": ["--kills", "5", "--kinds", "start"],
     "size": [],
-    "step": ["--rounds", "1", "--repeats", "1", "--sizes", "1"],
+    "speed": [
+        *("step", "fit", "scoring", "sampling", "memory", "growth"),
+        *("--rows", "affine-5-2", "moons", "1e4", "realnvp-784", "K"),
+        *("--contenders", "eager", "replayed", "auto", "pyro", "zuko", "default", "ours"),
+        *("--smoke", "--rounds", "1", "--seconds", "0.01", "--out", "speed"),
+    ],
     "seeds": ["pinwheel", "--seeds", "2", "--epochs", "1", "--out", "seeds"],
 }
 
