@@ -126,7 +126,7 @@ class SoftmaxEncoder(PyroModule):
             raise ValueError(
                 f"network: expected an output of shape ({len(x)}, {self.n_components}), got {tuple(scores.shape)}"
             )
-        return (scores / self.temperature).log_softmax(-1)
+        return (scores / self.temperature).mT.log_softmax(-2).mT  # with the batch last, several times as fast
 
     def probs(self, x: Tensor) -> Tensor:
         """Returns the probabilities q(z = k | x) without labels: x ``(N, *event)`` → ``(N, K)``."""

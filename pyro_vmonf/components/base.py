@@ -193,5 +193,6 @@ class ConditionalDistribution(TorchDistribution):
         """
         table = self.components.log_prob(value)
         batch = table.shape[1:]
-        indices = torch.meshgrid(*(torch.arange(n, device=table.device) for n in batch), indexing="ij")
-        return table[(self.z, *indices)]
+        shape = torch.broadcast_shapes(self.z.shape, batch)
+        index = self.z.expand(shape).reshape(-1, *batch)
+        return table.gather(0, index).reshape(shape)

@@ -124,7 +124,7 @@ class Program:
         def work(*given: Tensor) -> list[Tensor]:
             numbers, _, gradients = self.gradients(put(batch, iter(given)), flat.parameters)
             torch._foreach_copy_(flat.gradients, gradients)
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(flat.gradients)))
+            norm = torch.linalg.vector_norm(flat.gradient)
             if self.max_grad_norm is not None:
                 flat.gradient.mul_((self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
             finite = torch.isfinite(numbers[0]) & torch.isfinite(norm)

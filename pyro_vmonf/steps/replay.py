@@ -199,7 +199,8 @@ class Trace(TorchDispatchMode):
         if number is None:
             number = len(self.sizes) + len(self.kept)
             self.numbers[storage.data_ptr()], self.kept[number] = number, storage
-        return Place(number, int(value.storage_offset()), value.shape, value.stride(), value.dtype, value.device)
+        offset: int = value.storage_offset()  # type: ignore[assignment]
+        return Place(number, offset, value.shape, value.stride(), value.dtype, value.device)
 
 
 def refuse_changing_shapes(func: Any, args: Any) -> None:

@@ -1,5 +1,8 @@
 """Affine maps: one with a PLU-decomposed matrix, and the bound of those that a network conditions."""
 
+from collections.abc import Callable
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
@@ -44,6 +47,14 @@ class BoundedLogScale(nn.Module):
         """Returns the mean, and the bounded log-scale."""
         mean, log_scale = self.network(x)
         return mean, bounded(log_scale, self.max_log_scale)
+
+    def sequential(self, solve: Callable[..., Tensor], features: int) -> Tensor:
+        """Returns what ``sequential`` of the network does, with bounded log-scales; see MADE."""
+
+        def limited(d: int, mean: Tensor, log_scale: Tensor) -> Tensor:
+            return solve(d, mean, bounded(log_scale, self.max_log_scale))
+
+        return cast(Tensor, cast(Any, self.network).sequential(limited, features))
 
     def extra_repr(self) -> str:
         """Returns the bound."""

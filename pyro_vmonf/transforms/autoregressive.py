@@ -1,12 +1,12 @@
 """Masked autoregressive transforms, whose conditioner holds one or K sets of weights; the affine one is Pyro's."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from pyro.distributions.torch_transform import TransformModule
 from pyro.distributions.transforms import AffineAutoregressive
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from pyro_vmonf._validation import check_count
 from pyro_vmonf.transforms.affine import MAX_LOG_SCALE, BoundedLogScale
@@ -31,12 +31,13 @@ class Autoregressive(AffineAutoregressive):
         return torch.addcmul(mean, x, log_scale.exp())
 
     def _inverse(self, y: Tensor) -> Tensor:
-        x = y[..., :0]
-        for d in range(y.shape[-1]):
-            mean, log_scale = self.arn(pad(x, (0, y.shape[-1] - d)))
-            x = torch.cat([x, ((y - mean) * (-log_scale).exp())[..., d : d + 1]], dim=-1)
+        given = y.mT
+
+        def solve(d: int, mean: Tensor, log_scale: Tensor) -> Tensor:
+            return (given[..., d : d + 1, :] - mean) * (-log_scale).exp()
+
         self._cached_log_scale = None  # log_abs_det_jacobian computes it from the whole of x
-        return x
+        return cast(Tensor, self.arn.sequential(solve, y.shape[-1]))
 
 
 def masked_autoregressive_transform(

@@ -1,7 +1,7 @@
 """Conditioners: dense and masked networks that hold one set of weights, or K sets multiplied in one batched product."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -180,6 +180,11 @@ class MaskedLinear(Linear):
         """Returns y, in the shape that :class:`Linear` gives."""
         return batched_linear(x, self.weight * self.mask, self.bias)
 
+    def part(self, rows: slice, known: int, x: Tensor | None) -> Tensor:
+        """Returns some outputs ``(…, rows, N)``, which depend on the first ``known`` inputs ``(…, inputs, N)``."""
+        bias = self.bias[..., rows].unsqueeze(-1)
+        return bias if x is None or not known else self.weight[..., rows, :known] @ x[..., :known, :] + bias
+
 
 class MADE(nn.Module):
     r"""A masked autoencoder: the parameters of the map of feature d depend only on the features before d.
@@ -223,6 +228,8 @@ class MADE(nn.Module):
         inputs = torch.arange(features)
         widths = check_widths("hidden_features", hidden_features)
         degrees = [inputs, *((torch.arange(w) * max(features - 1, 1)).div(w, rounding_mode="floor") for w in widths)]
+        # The number of units of each layer whose degree is at most d, for each d.
+        self.counts = [torch.bincount(units, minlength=features).cumsum(0).tolist() for units in degrees]
         self.hidden = nn.ModuleList(MaskedLinear(i, o, components=components) for i, o in pairwise(degrees))
         # The parameters of feature d depend on the hidden units of a degree below d.
         outputs = [(inputs - 1).repeat_interleave(math.prod(shape)) for shape in self.shapes]
@@ -240,6 +247,45 @@ class MADE(nn.Module):
         for layer in self.hidden:
             x = torch.relu(layer(x))
         return unflatten([output(x) for output in self.outputs], self.shapes)
+
+    def sequential(self, solve: Callable[..., Tensor], features: int) -> Tensor:
+        """Returns x whose feature d follows from the parameters that x itself gives, for each d in turn.
+
+        A hidden unit of degree d needs the features up to d, and is computed once they are there, so that all features
+        together cost about one pass.
+
+        Args:
+            solve: Returns feature d ``(…, 1, N)``, given d and the parameters of its map, one tensor
+                ``(…, Π shape, N)`` for each of ``shapes``.
+            features: The number of features to find, from the first on.
+
+        Returns:
+            The features ``(…, N, features)``.
+        """
+        found: list[Tensor] = []
+        units: list[Tensor | None] = [None] * len(self.hidden)  # those known of each hidden layer
+        for d in range(features):
+            if d:
+                self.advance(d - 1, found, units)
+            last = (torch.cat(found, -2) if found else None) if not units else units[-1]
+            known = 0 if d == 0 else self.counts[-1][d - 1]
+            parameters = []
+            for layer, shape in zip(self.outputs, self.shapes, strict=True):
+                rows = slice(d * math.prod(shape), (d + 1) * math.prod(shape))
+                parameters.append(cast(MaskedLinear, layer).part(rows, known, last))
+            found.append(solve(d, *parameters))
+        return torch.cat(found, -2).mT
+
+    def advance(self, degree: int, found: list[Tensor], units: list[Tensor | None]) -> None:
+        """Computes the hidden units of a degree, given the features up to it."""
+        before: Tensor | None = None
+        for i, layer in enumerate(self.hidden):
+            first, end = 0 if degree == 0 else self.counts[i + 1][degree - 1], self.counts[i + 1][degree]
+            if first < end:
+                before = torch.cat(found, -2) if i == 0 else units[i - 1]
+                new = torch.relu(cast(MaskedLinear, layer).part(slice(first, end), self.counts[i][degree], before))
+                own = units[i]
+                units[i] = new if own is None else torch.cat([own, new], -2)
 
     def extra_repr(self) -> str:
         """Returns the shapes."""

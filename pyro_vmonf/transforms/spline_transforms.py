@@ -1,11 +1,11 @@
 """Rational-quadratic splines as couplings and as masked autoregressive transforms."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from pyro_vmonf._validation import check_count, check_positive
 from pyro_vmonf.transforms.autoregressive import masked_autoregressive_transform
@@ -97,13 +97,14 @@ class SplineAutoregressive(Spline):
         return image.mT, log_slope.sum(-2)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        x = y[..., :0]
-        for d in range(y.shape[-1]):
-            (raw,) = self.network(pad(x, (0, y.shape[-1] - d)))
-            raw = raw[..., d : d + 1, :].movedim(-3, -1)
-            found, _ = rational_quadratic_spline(y[..., d : d + 1].mT, raw, self.bound, inverse=True)
-            x = torch.cat([x, found.mT], dim=-1)
-        return x
+        given = y.mT
+
+        def solve(d: int, raw: Tensor) -> Tensor:
+            points = given[..., d, :]
+            raw = raw.expand(*points.shape[:-1], -1, points.shape[-1])
+            return rational_quadratic_spline(points, raw, self.bound, inverse=True)[0].unsqueeze(-2)
+
+        return cast(MADE, self.network).sequential(solve, y.shape[-1])
 
 
 def check_bins(bins: object) -> int:
