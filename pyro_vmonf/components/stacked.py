@@ -1,5 +1,6 @@
 """K flows of one architecture as one batched distribution."""
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -13,6 +14,16 @@ from pyro_vmonf.components.base import Components
 from pyro_vmonf.transforms.stacking import DataDependentInit, clear_caches, select, stacked_size
 
 __all__ = ["StackedFlow", "StandardNormal"]
+
+HALF_LOG_TWO_PI = math.log(2 * math.pi) / 2
+
+
+class UnitNormal(Normal):  # pyright: ignore
+    """N(0, 1), whose density takes half of the operations of a normal distribution with a mean and a scale."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Returns −½ value² − ½ log 2π."""
+        return -0.5 * value.square() - HALF_LOG_TWO_PI
 
 
 class StandardNormal(nn.Module):
@@ -37,7 +48,7 @@ class StandardNormal(nn.Module):
 
     def forward(self) -> TorchDistribution:
         """Returns the distribution."""
-        return Normal(self.origin, torch.ones_like(self.origin), validate_args=False).to_event(self.origin.dim())
+        return UnitNormal(self.origin, torch.ones_like(self.origin), validate_args=False).to_event(self.origin.dim())
 
 
 class StackedFlow(Components):

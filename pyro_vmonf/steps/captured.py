@@ -127,8 +127,7 @@ class Program:
             norm = torch.linalg.vector_norm(flat.gradient)
             if self.max_grad_norm is not None:
                 flat.gradient.mul_((self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
-            finite = torch.isfinite(numbers[0]) & torch.isfinite(norm)
-            self.non_finite.copy_(torch.maximum(self.non_finite, (~finite).to(self.non_finite)))
+            self.non_finite.masked_fill_(numbers[0] * 0 + norm * 0 != 0, 1.0)  # 0 times NaN or infinity is NaN
             return [numbers]
 
         try:

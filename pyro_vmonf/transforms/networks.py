@@ -1,6 +1,7 @@
 """Conditioners: dense and masked networks that hold one set of weights, or K sets multiplied in one batched product."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import cast
@@ -227,9 +228,10 @@ class MADE(nn.Module):
         self.shapes = check_shapes(shapes)
         inputs = torch.arange(features)
         widths = check_widths("hidden_features", hidden_features)
-        degrees = [inputs, *((torch.arange(w) * max(features - 1, 1)).div(w, rounding_mode="floor") for w in widths)]
+        units = [range(features), *([i * max(features - 1, 1) // width for i in range(width)] for width in widths)]
         # The number of units of each layer whose degree is at most d, for each d.
-        self.counts = [torch.bincount(units, minlength=features).cumsum(0).tolist() for units in degrees]
+        self.counts = [[bisect_right(layer, d) for d in range(features)] for layer in units]
+        degrees = [torch.tensor(list(layer)) for layer in units]
         self.hidden = nn.ModuleList(MaskedLinear(i, o, components=components) for i, o in pairwise(degrees))
         # The parameters of feature d depend on the hidden units of a degree below d.
         outputs = [(inputs - 1).repeat_interleave(math.prod(shape)) for shape in self.shapes]
