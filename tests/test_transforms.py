@@ -394,3 +394,32 @@ def test_batch_norm_refuses_one_point():
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("components", [None, 3])
+@pytest.mark.parametrize("hidden", [(), (7,), (9, 2, 5)], ids=str)
+@pytest.mark.parametrize("features", [1, 2, 6])
+def test_features_found_one_after_another_are_those_of_whole_passes(features, hidden, components):
+    """The inverse from units that are new at each feature equals one pass of the whole network for each feature."""
+    torch.manual_seed(features)
+    transform = affine_autoregressive(features, hidden, components=components).transform
+    for parameter in transform.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    for layer in transform.modules():
+        if hasattr(layer, "apply_mask"):
+            layer.apply_mask()
+    y = torch.randn(3, 5, features, requires_grad=True)
+    x = y[..., :0]
+    for d in range(features):
+        mean, log_scale = transform.arn(torch.nn.functional.pad(x, (0, features - d)))
+        x = torch.cat([x, ((y - mean) * (-log_scale).exp())[..., d : d + 1]], dim=-1)
+    found = transform._inverse(y)
+    torch.testing.assert_close(found, x, atol=1e-12, rtol=1e-12)
+    wanted = [y, *transform.parameters()]
+    for a, b in zip(
+        *(torch.autograd.grad(z.sin().sum(), wanted, allow_unused=True, retain_graph=True) for z in (found, x)),
+        strict=True,
+    ):
+        expected = torch.zeros(()) if b is None else b
+        torch.testing.assert_close(torch.zeros_like(expected) if a is None else a, expected, atol=1e-12, rtol=1e-12)
+    assert transform._inverse(y[:, :0]).shape == (3, 0, features)

@@ -74,6 +74,8 @@ class Program:
         Raises:
             CaptureError: If it cannot be captured; then nothing has changed.
         """
+        if self.flat is not None and not all(p.requires_grad for p in self.flat.parameters):
+            raise CaptureError("a parameter does not require a gradient any more")
         key = signature(batch)
         if key not in self.graphs:
             self.graphs[key] = self.add(batch, optimizer)
@@ -211,7 +213,7 @@ class ReplayStep:
             self.close()
             raise
         flat = program.laid_out
-        if flat.optimizer is None:
+        if not flat.is_attached:
             flat.attach(self.optimizer)
         before = [buffer.clone() for buffer in program.changed]
         numbers = program.run(graph, batch)[0].clone()

@@ -48,7 +48,13 @@ class FlatAdam:
         self.sizes = [-(-p.numel() // LINE) * LINE for p in self.parameters]
         self.values, self.gradient = (self.parameters[0].detach().new_zeros(sum(self.sizes)) for _ in range(2))
         self.gradients = self.views(self.gradient)
+        self.addresses: list[int] = []
         self.optimizer: Optimizer | None = None
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the parameters lie in the vector, and a caller has not given one of them other memory."""
+        return self.optimizer is not None and [p.data_ptr() for p in self.parameters] == self.addresses
 
     def views(self, vector: Tensor) -> list[Tensor]:
         """Returns the part of a vector that belongs to each parameter, in its shape."""
@@ -72,6 +78,7 @@ class FlatAdam:
         self.optimizer = optimizer
         for view, parameter in zip(self.views(self.values), self.parameters, strict=True):
             parameter.data = view.copy_(parameter)
+        self.addresses = [parameter.data_ptr() for parameter in self.parameters]
         first, second = torch.zeros_like(self.values), torch.zeros_like(self.values)
         moments = list(zip(self.views(first), self.views(second), strict=True))
         for parameter, views in zip(self.parameters, moments, strict=True):
