@@ -325,7 +325,7 @@ def test_parameters_that_took_other_numbers_of_steps_keep_them():
         for own, mine, given in zip(plain[::2] if i < 3 else plain, now.gradients, gradients, strict=True):
             own.grad = given
             mine.copy_(given)
-        now.step(0.1, torch.zeros((), dtype=torch.float32))
+        now.step(torch.zeros((), dtype=torch.float32))
         other.step()
         if i in (2, 5):
             now.detach()
@@ -389,3 +389,83 @@ def test_what_a_caller_does_to_parameters_between_epochs_counts():
     eager, auto = (trained(step, x, initializer=None, on_epoch=meddle) for step in ("eager", "auto"))
     for a, b in zip(auto[0].parameters(), eager[0].parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-7, rtol=1e-7)
+
+
+class Counts(nn.Module):
+    """Changes a number of its own in each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.calls = nn.Linear(2, 3), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.layer(x) * min(1.0, self.calls / 100)
+
+
+class Replaces(nn.Module):
+    """Gives its buffer other memory in each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+        self.register_buffer("average", torch.zeros(2))
+
+    def forward(self, x):
+        self.average = 0.9 * self.average + 0.1 * x.detach().mean(0)
+        return self.layer(x - x.mean(0))
+
+
+@pytest.mark.parametrize("network", [Counts, Replaces], ids=["number", "buffer"])
+def test_a_network_that_changes_itself_in_python_is_trained_eagerly(network, caplog):
+    x = pinwheel(50, wings=3)[0]
+    ends = []
+    for step in ("eager", "auto"):
+        torch.manual_seed(0)
+        model, guide = FlowMixture(RealNVP(2, 3, transforms=2)), SoftmaxEncoder(network(), 3)
+        config = TrainingConfig(epochs=25, batch_size=32)
+        fit(model, guide, x, initializer=None, step=step, config=config, progress=False)
+        ends.append([*model.parameters(), *guide.state_dict().values()])
+    assert "eager steps, since a module or the objective changes its own numbers, or replaces a buffer" in caplog.text
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+def test_numbers_and_buffers_that_a_caller_changes_between_epochs_count():
+    x = pinwheel(50, wings=3)[0]
+    ends = []
+    for step in ("eager", "auto"):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 3))
+        model, guide = FlowMixture(RealNVP(2, 3, transforms=2)), SoftmaxEncoder(network, 3)
+
+        def meddle(state, guide=guide, network=network):
+            network[0].p = 0.0 if state.row["epoch"] > 4 else 0.5
+            guide.float()
+            guide.double()
+
+        config = TrainingConfig(epochs=25, batch_size=32, temperature=Temperature(5.0, 0.9))
+        fit(model, guide, x, initializer=None, step=step, on_epoch=meddle, config=config, progress=False)
+        ends.append([*model.parameters(), *guide.state_dict().values()])
+    for a, b in zip(*ends, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)  # parameters pass through float32
+
+
+def test_a_batch_of_another_shape_after_a_caller_gave_parameters_other_memory():
+    x = pinwheel(50, wings=3)[0]
+    model, guide = pair()
+    parameters = [*model.parameters(), *guide.parameters()]
+    step = ReplayStep(model, guide, Elbo(), torch.optim.Adam(parameters, lr=1e-2, fused=True))
+    step(Batch(x[:20], 150))
+    for parameter in parameters:
+        parameter.data = parameter.data.clone()
+    elbos = [float(step(Batch(x[:30], 150))["elbo"]) for _ in range(10)]
+    assert elbos[-1] > elbos[0]
+
+
+def test_batches_with_all_labels_and_with_some_both_replay(caplog):
+    x = pinwheel(50, wings=3)[0]
+    y = torch.where(torch.arange(150) % 5 > 0, torch.arange(150) // 50, -1)
+    eager, auto = (trained(step, x, y, initializer=None, config={"batch_size": 8}) for step in ("eager", "auto"))
+    assert "eager steps" not in caplog.text
+    for a, b in zip(auto[0].parameters(), eager[0].parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)

@@ -1,5 +1,6 @@
 """The interface by which mixtures, guides, fits and metrics use p(x | z)."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -194,5 +195,5 @@ class ConditionalDistribution(TorchDistribution):
         table = self.components.log_prob(value)
         batch = table.shape[1:]
         shape = torch.broadcast_shapes(self.z.shape, batch)
-        index = self.z.expand(shape).reshape(-1, *batch)
+        index = self.z.expand(shape).reshape(math.prod(shape[: len(shape) - len(batch)]), *batch)
         return table.gather(0, index).reshape(shape)

@@ -176,7 +176,7 @@ class RealNVP(AlternatingFlow):
 class MAF(AlternatingFlow):
     """K masked autoregressive flows; the features are reversed between two transforms.
 
-    Scoring needs one pass of each transform, sampling D passes.
+    Scoring needs one pass of each transform; sampling finds one feature after another.
     Reference: Papamakarios et al., *MAF*, 2017 (arXiv:1705.07057).
 
     Args:
@@ -239,7 +239,8 @@ class NSF(AlternatingFlow):
         bins: The number of bins of each spline.
         bound: The splines are the identity beyond ``±bound``.
         autoregressive: Whether all features before each one condition its spline, as in :class:`MAF`; otherwise the
-            first half of the features conditions the other, as in :class:`RealNVP`. Sampling then needs D passes.
+            first half of the features conditions the other, as in :class:`RealNVP`. Sampling then finds one
+            after another.
         shared: The number of transforms, counted from the base, that all components share.
         normalization: The normalisation after each transform: ``"act"`` for :class:`~pyro_vmonf.transforms.ActNorm`,
             ``"batch"`` for :class:`~pyro_vmonf.transforms.BatchNorm`, or None.

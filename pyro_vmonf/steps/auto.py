@@ -26,8 +26,8 @@ class AutoStep:
     """Makes steps that repeat captured operations, for objectives that are trained for 100 steps or more.
 
     All other steps are eager, and so are those of an objective whose step cannot be captured, which is logged. The
-    choice depends on the plan of a fit alone, so that a resumed fit makes the same one. Graphs are kept from one phase
-    and trial to the next, while the modules are the same.
+    choice depends on the plan of a fit alone, so that a resumed fit makes the same one, unless a later shape of batches
+    is refused. Graphs are kept from one phase and trial to the next, while the modules are the same.
 
     Args:
         planned: The number of steps that a fit is to take with each objective, by :func:`key_of`.
@@ -60,7 +60,13 @@ class AutoStep:
         if count < MIN_STEPS:
             self.log(f"{objective}: eager steps, since {count} do not repay a capture")
             return EagerStep(model, guide, objective, optimizer, max_grad_norm)
-        key = model, guide, key_of(objective), max_grad_norm
+        named = key_of(objective)
+        key = (
+            model,
+            guide,
+            named if named is objective else id(objective),
+            max_grad_norm,
+        )  # a program keeps its objective
         if key not in self.programs:
             self.programs[key] = Program(model, guide, objective, max_grad_norm)
         self.log(f"{objective}: {count} steps repeat captured operations")
@@ -104,6 +110,11 @@ class Fallback:
                 logger.warning(f"{self.replay.program.objective}: eager steps, since {error}")
                 self.replay.program.refused, self.eager = error, self.anew(self.replay)
         return self.eager(batch)
+
+    def begin_epoch(self) -> None:
+        """Captures anew where a caller has changed a number in a module."""
+        if self.eager is None:
+            self.replay.begin_epoch()
 
     def close(self) -> None:
         """Gives each parameter memory of its own again."""

@@ -24,6 +24,10 @@ class Step(Protocol):
         """Updates the parameters and returns the metrics, tensors without shape."""
         ...
 
+    def begin_epoch(self) -> None:
+        """Prepares for the steps of an epoch; a caller may have changed numbers in the modules since the last one."""
+        ...
+
     def close(self) -> None:
         """Ends the phase: what the step held of parameters and optimizer has memory of its own again."""
         ...

@@ -47,8 +47,7 @@ class EagerStep:
         optimizer: Optimizer,
         max_grad_norm: float | None = None,
     ) -> None:
-        if not getattr(optimizer, "_step_supports_amp_scaling", False):
-            raise TypeError(f"optimizer: expected one with a fused step, got {type(optimizer).__name__}")
+        check_optimizer(optimizer)
         self.model, self.guide, self.objective, self.optimizer = model, guide, objective, optimizer
         self.max_grad_norm = math.inf if max_grad_norm is None else max_grad_norm
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -75,5 +74,14 @@ class EagerStep:
             self.buffers, self.is_first = [[buffer for buffer, _, _ in own] for own in changed], False
         return loss.metrics | {"non_finite": self.non_finite}
 
+    def begin_epoch(self) -> None:
+        """Does nothing: whatever a caller has changed is seen."""
+
     def close(self) -> None:
         """Does nothing: the step holds nothing."""
+
+
+def check_optimizer(optimizer: Optimizer) -> None:
+    """Raises ``TypeError`` if an optimizer cannot skip a step that is not finite."""
+    if not getattr(optimizer, "_step_supports_amp_scaling", False):
+        raise TypeError(f"optimizer: expected one with a fused step, got {type(optimizer).__name__}")

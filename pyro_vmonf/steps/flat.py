@@ -35,7 +35,7 @@ class FlatAdam:
         >>> flat.attach(optimizer)
         >>> flat.gradients[0].fill_(1.0)
         tensor([1., 1., 1.])
-        >>> flat.step(0.1, torch.zeros(()))
+        >>> flat.step(torch.zeros(()))
         >>> flat.detach()
         >>> parameter.data.round(decimals=3)
         tensor([0.9000, 0.9000, 0.9000])
@@ -51,10 +51,9 @@ class FlatAdam:
         self.addresses: list[int] = []
         self.optimizer: Optimizer | None = None
 
-    @property
-    def is_attached(self) -> bool:
-        """Whether the parameters lie in the vector, and a caller has not given one of them other memory."""
-        return self.optimizer is not None and [p.data_ptr() for p in self.parameters] == self.addresses
+    def is_attached(self, optimizer: Optimizer) -> bool:
+        """Returns whether the parameters lie in the vector, and a caller has not given one of them other memory."""
+        return self.optimizer is optimizer and [p.data_ptr() for p in self.parameters] == self.addresses
 
     def views(self, vector: Tensor) -> list[Tensor]:
         """Returns the part of a vector that belongs to each parameter, in its shape."""
@@ -116,10 +115,12 @@ class FlatAdam:
         own = self.optimizer.state.get(parameter)
         return float(own["step"]) if own else 0.0
 
-    def step(self, learning_rate: float | Tensor, non_finite: Tensor) -> None:
-        """Updates the parameters by their gradients, but where ``non_finite`` is 1."""
+    def step(self, non_finite: Tensor) -> None:
+        """Updates the parameters by their gradients and the optimizer's settings, but where ``non_finite`` is 1."""
+        assert self.optimizer is not None
+        settings = {name: value for name, value in self.optimizer.param_groups[0].items() if name != "params"}
         for group in self.adam.param_groups:
-            group["lr"] = learning_rate
+            group.update(settings)
         self.adam.found_inf = non_finite  # type: ignore[attr-defined]
         self.adam.step()
 

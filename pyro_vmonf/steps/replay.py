@@ -140,6 +140,12 @@ class Operation:
         """Returns the numbers of the memory of all arguments."""
         return {one.memory for one in tree_leaves((self.args, self.kwargs)) if isinstance(one, Place)}
 
+    def written(self) -> set[int]:
+        """Returns the numbers of the memory of the arguments that it says it changes."""
+        slots = zip(self.target._schema.arguments, self.args, strict=False)
+        changed = [given for slot, given in slots if slot.alias_info is not None and slot.alias_info.is_write]
+        return {one.memory for one in tree_leaves(changed) if isinstance(one, Place)}
+
     def touches(self) -> set[int]:
         """Returns the numbers of the memory of arguments and results."""
         return self.reads() | {out.memory for out in self.outs if out is not None}
@@ -159,6 +165,7 @@ class Trace(TorchDispatchMode):
         self.numbers: dict[int, int] = {}
         self.sizes: dict[int, int] = {}  # in bytes, of memory that an operation made
         self.kept: dict[int, torch.UntypedStorage] = {}  # all other memory
+        self.literals: set[int] = set()  # that of tensors made from Python's numbers
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -171,12 +178,15 @@ class Trace(TorchDispatchMode):
             raise CaptureError(f"{file} reads a value back to the host")
         if func is aten.lift_fresh.default:
             self.numbers.pop(args[0].untyped_storage().data_ptr(), None)
+            self.literals.add(self.place(args[0]).memory)
         places = tree_map(self.place, (args, kwargs or {}))
         refuse_changing_shapes(func, args)
         result = func(*args, **(kwargs or {}))
         given = {t.untyped_storage().data_ptr() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
         outs = [self.own(out, given) if isinstance(out, Tensor) else None for out in tree_leaves(result)]
         operation = Operation(func, places[0], places[1], outs)
+        if not operation.written().isdisjoint(self.literals):
+            raise CaptureError(f"a constant of the function is changed in place ({func})")
         if operation.writes or any(outs):
             self.operations.append(operation)
         return result
@@ -194,6 +204,8 @@ class Trace(TorchDispatchMode):
         """Returns the place of a tensor, and anything else as it is."""
         if not isinstance(value, Tensor):
             return value
+        if value.is_conj() or value.is_neg():
+            raise CaptureError("a view of complex numbers is conjugated or negated lazily")
         storage = value.untyped_storage()
         number = self.numbers.get(storage.data_ptr())
         if number is None:

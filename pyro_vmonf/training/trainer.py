@@ -149,6 +149,7 @@ class Trainer:
             self.close()
             step = self.step_factory(self.model, self.guide, phase.objective, self.optimizer, self.config.max_grad_norm)
             self.step = phase, step
+        self.step[1].begin_epoch()
         done = []
         for indices in phase.batches(self.data):
             batch = self.batch(indices)

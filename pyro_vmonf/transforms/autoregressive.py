@@ -50,7 +50,7 @@ def masked_autoregressive_transform(
 ) -> TransformModule:
     r"""Returns a masked autoregressive transform, whose inverse is ``x_d = g(y_d; θ_d(y_{<d}))`` with θ from a MADE.
 
-    The inverse, which scores data, needs one pass; sampling needs D passes.
+    The inverse, which scores data, needs one pass; sampling finds one feature after another (``MADE.sequential``).
 
     Args:
         features: The number D of features.
@@ -85,7 +85,7 @@ def affine_autoregressive(
 ) -> TransformModule:
     r"""Returns a masked autoregressive transform, whose inverse is ``x_d = e^{s_d(y_{<d})} y_d + m_d(y_{<d})``.
 
-    The inverse, which scores data, needs one pass; sampling needs D passes.
+    The inverse, which scores data, needs one pass; sampling finds one feature after another (``MADE.sequential``).
     Reference: Papamakarios et al., *MAF*, 2017 (arXiv:1705.07057), equations 3–5.
 
     Args:

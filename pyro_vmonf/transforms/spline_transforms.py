@@ -167,7 +167,7 @@ def spline_autoregressive(
     r"""Returns a masked autoregressive transform of splines, whose inverse is ``x_d = g(y_d; θ_d(y_{<d}))``.
 
     g is the :func:`~pyro_vmonf.transforms.rational_quadratic_spline`, the identity beyond ``±bound``, and θ a MADE. The
-    inverse, which scores data, needs one pass; sampling needs D passes.
+    inverse, which scores data, needs one pass; sampling finds one feature after another.
     Reference: Durkan et al., *Neural Spline Flows*, 2019 (arXiv:1906.04032), section 3.
 
     Args:
