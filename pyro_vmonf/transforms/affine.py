@@ -117,12 +117,13 @@ class PLUAffine(VectorTransform, Stacked):
         """The log-scale s, between ``-max_log_scale`` and ``max_log_scale``."""
         return bounded(self.raw_log_scale, self.max_log_scale)
 
-    def factors(self) -> tuple[Tensor, Tensor]:
-        """Returns P L and U + diag(e^s)."""
-        identity = torch.eye(self.lower.shape[-1], dtype=self.lower.dtype, device=self.lower.device)
-        lower = self.lower.tril(-1) + identity
-        upper = self.upper.triu(1) + torch.diag_embed(self.log_scale.exp())
-        return self.permutation @ lower, upper
+    def lower_factor(self) -> Tensor:
+        """Returns L."""
+        return self.lower.tril(-1) + torch.eye(self.lower.shape[-1], dtype=self.lower.dtype, device=self.lower.device)
+
+    def upper_factor(self) -> Tensor:
+        """Returns U + diag(e^s)."""
+        return self.upper.triu(1) + torch.diag_embed(self.log_scale.exp())
 
     @torch.no_grad()
     def initialize(self, y: Tensor, weights: Tensor) -> None:
@@ -154,15 +155,16 @@ class PLUAffine(VectorTransform, Stacked):
         self.raw_log_scale.copy_(unbounded(scale.log(), self.max_log_scale))
 
     def _call(self, x: Tensor) -> Tensor:
-        left, upper = self.factors()
-        return x @ (left @ upper).mT + self.shift.unsqueeze(-2)
+        lower, upper = self.lower_factor(), self.upper_factor()
+        if x.shape[-2] < x.shape[-1]:  # fewer products than A itself needs
+            return x @ upper.mT @ lower.mT @ self.permutation.mT + self.shift.unsqueeze(-2)
+        return x @ (self.permutation @ lower @ upper).mT + self.shift.unsqueeze(-2)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        _, upper = self.factors()
         # P is orthogonal: P⁻¹ (y − b) in rows is (y − b) P.
         rotated = ((y - self.shift.unsqueeze(-2)) @ self.permutation).mT
         solved = torch.linalg.solve_triangular(self.lower.tril(-1), rotated, upper=False, unitriangular=True)
-        return torch.linalg.solve_triangular(upper, solved, upper=True).mT
+        return torch.linalg.solve_triangular(self.upper_factor(), solved, upper=True).mT
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Returns Σ_d s_d in the shape of x ``(…, N, D)`` without its last axis."""
