@@ -123,6 +123,31 @@ def test_sampling_runs_a_component_only_where_z_is_it(name, monkeypatch):
 
 
 @contract
+def test_draws_in_one_pass_are_those_of_each_component(name):
+    """The same random numbers give the same points, whether components are sampled together or one by one."""
+    components = moved(CONTRACT[name]())
+    z = torch.tensor([[2, 0, 1, 1], [0, 2, 2, 0]])
+    torch.manual_seed(1)
+    together = components.sample(z)
+    torch.manual_seed(1)
+    one_by_one = Components.sample(components, z)
+    torch.testing.assert_close(together, one_by_one)
+
+
+def test_unequal_numbers_of_draws_are_not_padded(monkeypatch):
+    """One pass for all components would cost K times as much where z names one of them."""
+    components = RealNVP(2, 3, transforms=2)
+    asked = []
+    original = RealNVP.component
+    monkeypatch.setattr(RealNVP, "component", lambda self, k: (asked.append(k), original(self, k))[1])
+    components.sample(torch.tensor([0, 1, 2]))
+    assert asked == []
+    components.sample(torch.tensor([0, 1] + 8 * [2]))
+    assert asked == [0, 1, 2]
+    assert components.sample(torch.empty(0, 4, dtype=torch.long)).shape == (0, 4, 2)
+
+
+@contract
 def test_each_component_integrates_to_one(name):
     components = moved(CONTRACT[name](), 0.1)
     side = torch.linspace(-16, 16, 500)

@@ -7,7 +7,8 @@ from typing import cast
 import torch
 from pyro.distributions import Normal, TorchDistribution, TransformedDistribution  # pyright: ignore
 from pyro.distributions.torch_transform import TransformModule
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from pyro_vmonf._validation import check_events
 from pyro_vmonf.components.base import Components
@@ -96,6 +97,38 @@ class StackedFlow(Components):
 
     def _log_prob(self, x: Tensor) -> Tensor:
         return self.distribution().log_prob(x.expand(self.n_components, *x.shape))
+
+    @torch.no_grad()
+    def sample(self, z: Tensor) -> Tensor:
+        """Draws one x for each z, ``(*batch, *event)``.
+
+        All components draw in one pass where z names them about equally often, and otherwise one after the other. The
+        points are the same for the same random numbers.
+
+        Args:
+            z: The components ``(*batch)``, as integers.
+
+        Raises:
+            TypeError: If z does not hold integers.
+            ValueError: If one is outside 0 … K − 1.
+        """
+        flat = self.validate_z(z).reshape(-1)
+        counts = flat.bincount(minlength=self.n_components)
+        sizes = counts.tolist()
+        # One pass draws as many points of each component as the most frequent one needs, at most twice as many in all.
+        if not min(sizes) or self.n_components * max(sizes) > 2 * len(flat):
+            return super().sample(z)
+        base = self.base()
+        x = pad_sequence([base.sample(Size([n])) for n in sizes], batch_first=True)
+        for transform in self.transforms:
+            x = cast(Tensor, transform(x))
+        clear_caches(self)
+        drawn = x[torch.arange(max(sizes), device=z.device) < counts.unsqueeze(-1)]
+        return (
+            torch.empty_like(drawn)
+            .index_copy_(0, flat.argsort(stable=True), drawn)
+            .reshape(*z.shape, *self.event_shape)
+        )
 
     def component(self, k: int) -> TorchDistribution:
         """Returns flow k alone, as a distribution with an empty ``batch_shape``.

@@ -116,7 +116,7 @@ def evaluate(model: FlowMixture, guide: SoftmaxEncoder, x: object, *, batch_size
         guide: The guide q(z | x).
         x: The points ``(N, *event)``: a tensor, an array, a data frame or rows of numbers.
         batch_size: The number of points that are evaluated at a time. If it is not given, half a million numbers of all
-            components are, and 1,024 points at least.
+            components are, and 256 points at least.
 
     Returns:
         The log-densities of the points.
@@ -134,7 +134,7 @@ def evaluate(model: FlowMixture, guide: SoftmaxEncoder, x: object, *, batch_size
     """
     check_kinds(model, guide)
     x = validate_points("x", x, model, guide)
-    size = max(1024, 2**19 // (model.n_components * x[0].numel())) if batch_size is None else batch_size
+    size = max(256, 2**19 // (model.n_components * x[0].numel())) if batch_size is None else batch_size
     check_count("batch_size", size)
     device = guide.temperature.device
     pairs = []
