@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import pyro
 import torch
+from pyro import util
+from pyro.infer import util as infer_util
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -21,7 +22,7 @@ from pyro_vmonf.transforms.stacking import clear_caches
 
 __all__ = ["Program", "ReplayStep"]
 
-ANSWERS = {pyro.infer.util.__file__: True, pyro.util.__file__: False}
+ANSWERS = {infer_util.__file__: True, util.__file__: False}
 """Pyro asks whether every probability of z is above 0, and whether a loss is NaN.
 
 What a label excludes has the probability 0 and a finite cost (see ``Labels``), so that the first answer is right to
@@ -144,7 +145,7 @@ class Program:
 
         def work(*given: Tensor) -> list[Tensor]:
             numbers, _, gradients = self.gradients(with_tensors(batch, iter(given)), flat.parameters)
-            torch._foreach_copy_(flat.gradients, gradients)
+            torch.ops.aten._foreach_copy_.default(flat.gradients, gradients)
             norm = torch.linalg.vector_norm(flat.gradient)
             if self.max_grad_norm is not None:
                 flat.gradient.mul_((self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
