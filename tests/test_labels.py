@@ -202,7 +202,8 @@ def test_labelled_points_join_a_batch_that_is_not_labelled_throughout():
     for indices in (torch.arange(20, 40), torch.arange(60, 80)):
         batch = trainer.batch(indices)
         assert torch.equal(batch.x, x[indices])
-        assert batch.y is None or bool((batch.y >= 0).any())
+        assert (batch.y is None) == (not bool((y[indices] >= 0).any()))
+        assert not batch.all_labelled
         assert (len(batch.labelled.x), batch.labelled.all_labelled) == (20, True)
         assert len(batch.labelled.x.unique(dim=0)) == 20
         assert bool(torch.isin(batch.labelled.x, x[:30]).all())

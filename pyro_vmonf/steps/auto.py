@@ -60,13 +60,9 @@ class AutoStep:
         if count < MIN_STEPS:
             self.log(f"{objective}: eager steps, since {count} do not repay a capture")
             return EagerStep(model, guide, objective, optimizer, max_grad_norm)
-        named = key_of(objective)
-        key = (
-            model,
-            guide,
-            named if named is objective else id(objective),
-            max_grad_norm,
-        )  # a program keeps its objective
+        # A program keeps its objective, so that no other one can have the same id.
+        named = objective if key_of(objective) is objective else id(objective)
+        key = model, guide, named, max_grad_norm
         if key not in self.programs:
             self.programs[key] = Program(model, guide, objective, max_grad_norm)
         self.log(f"{objective}: {count} steps repeat captured operations")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,13 +85,13 @@ class FlatAdam:
             if own := optimizer.state.get(parameter):
                 for view, name in zip(views, ("exp_avg", "exp_avg_sq"), strict=True):
                     view.copy_(own[name])
-        self.adam = self.segments(first, second, moments)
+        self.adam = self.segments(optimizer, first, second, moments)
 
-    def segments(self, first: Tensor, second: Tensor, moments: Sequence[tuple[Tensor, Tensor]]) -> Adam:
+    def segments(
+        self, optimizer: Optimizer, first: Tensor, second: Tensor, moments: Sequence[tuple[Tensor, Tensor]]
+    ) -> Adam:
         """Returns Adam on stretches of the vector whose parameters have taken the same number of steps."""
-        assert self.optimizer is not None
-        settings = {k: v for k, v in self.optimizer.param_groups[0].items() if k != "params"}
-        taken = [self.steps_of(parameter) for parameter in self.parameters]
+        taken = [steps_of(optimizer, parameter) for parameter in self.parameters]
         stretches, states, begin = [], [], 0
         for count, members in groupby(range(len(taken)), key=taken.__getitem__):
             chosen = list(members)
@@ -99,28 +100,25 @@ class FlatAdam:
             stretch.grad = self.gradient[begin:end]
             step = torch.full((), count, dtype=torch.float32, device=self.values.device)
             for i in chosen:
-                self.optimizer.state[self.parameters[i]] = {
-                    "step": step, "exp_avg": moments[i][0], "exp_avg_sq": moments[i][1]
-                }  # fmt: skip
+                own = {"step": step, "exp_avg": moments[i][0], "exp_avg_sq": moments[i][1]}
+                optimizer.state[self.parameters[i]] = own
             stretches.append(stretch)
             states.append({"step": step, "exp_avg": first[begin:end], "exp_avg_sq": second[begin:end]})
             begin = end
-        adam = Adam(stretches, **settings)
+        adam = Adam(stretches, **settings_of(optimizer))
         adam.state.update(zip(stretches, states, strict=True))
         return adam
 
-    def steps_of(self, parameter: nn.Parameter) -> float:
-        """Returns the number of steps that a parameter has taken; the only read from the device, once a phase."""
-        assert self.optimizer is not None
-        own = self.optimizer.state.get(parameter)
-        return float(own["step"]) if own else 0.0
-
     def step(self, non_finite: Tensor) -> None:
-        """Updates the parameters by their gradients and the optimizer's settings, but where ``non_finite`` is 1."""
-        assert self.optimizer is not None
-        settings = {name: value for name, value in self.optimizer.param_groups[0].items() if name != "params"}
+        """Updates the parameters by their gradients and the optimizer's settings, but where ``non_finite`` is 1.
+
+        Raises:
+            RuntimeError: If the parameters do not lie in the vector.
+        """
+        if self.optimizer is None:
+            raise RuntimeError("step: expected parameters that lie in the vector; call attach first")
         for group in self.adam.param_groups:
-            group.update(settings)
+            group.update(settings_of(self.optimizer))
         self.adam.found_inf = non_finite  # type: ignore[attr-defined]
         self.adam.step()
 
@@ -134,3 +132,14 @@ class FlatAdam:
             state = self.optimizer.state[parameter]
             state.update({name: tensor.clone() for name, tensor in state.items()})
         self.optimizer = None
+
+
+def settings_of(optimizer: Optimizer) -> dict[str, Any]:
+    """Returns the settings of an optimizer's only group, such as the learning rate."""
+    return {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
+
+
+def steps_of(optimizer: Optimizer, parameter: nn.Parameter) -> float:
+    """Returns the number of steps that a parameter has taken; the only read from the device, once a phase."""
+    own = optimizer.state.get(parameter)
+    return float(own["step"]) if own else 0.0

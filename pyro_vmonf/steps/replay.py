@@ -63,7 +63,6 @@ class Replay:
     ) -> None:
         with torch.enable_grad(), ReadsForbidden(), Trace(answers or {}) as trace:
             outputs = [trace.place(tensor) for tensor in function(*inputs)]
-        self.is_random = any(operation.is_random for operation in trace.operations)
         drop_unused(trace, outputs)
         with torch.no_grad():
             tape = Tape(trace, outputs)

@@ -140,9 +140,8 @@ class ConditionerMLP(nn.Module):
         """Returns the parameters, in the shapes given above."""
         for layer in self.layers[:-1]:
             x = torch.relu(layer(x))
-        parts = self.layers[-1](x).mT.split(
-            self.sizes, dim=-2
-        )  # whole rows of memory, whose gradients are joined so too
+        # These are whole rows of memory, and their gradients are joined as such.
+        parts = self.layers[-1](x).mT.split(self.sizes, dim=-2)
         return unflatten((part.mT for part in parts), self.shapes)
 
     def extra_repr(self) -> str:
