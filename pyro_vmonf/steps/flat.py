@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,16 @@ from pyro_vmonf.steps.replay import CaptureError
 __all__ = ["FlatAdam"]
 
 LINE = 16  # numbers: each parameter begins at a multiple, so that its memory is aligned
+
+
+class Stretch(NamedTuple):
+    """A part of the vectors, and the number of steps that it has taken."""
+
+    values: Tensor
+    gradient: Tensor
+    first_moment: Tensor
+    second_moment: Tensor
+    steps: Tensor
 
 
 class FlatAdam:
@@ -85,30 +95,27 @@ class FlatAdam:
             if own := optimizer.state.get(parameter):
                 for view, name in zip(views, ("exp_avg", "exp_avg_sq"), strict=True):
                     view.copy_(own[name])
-        self.adam = self.segments(optimizer, first, second, moments)
+        self.stretches = self.cut(optimizer, first, second, moments)
 
-    def segments(
+    def cut(
         self, optimizer: Optimizer, first: Tensor, second: Tensor, moments: Sequence[tuple[Tensor, Tensor]]
-    ) -> Adam:
-        """Returns Adam on stretches of the vector whose parameters have taken the same number of steps."""
+    ) -> list[Stretch]:
+        """Returns the stretches of the vector whose parameters have taken the same number of steps."""
         taken = [steps_of(optimizer, parameter) for parameter in self.parameters]
-        stretches, states, begin = [], [], 0
+        stretches, begin = [], 0
         for count, members in groupby(range(len(taken)), key=taken.__getitem__):
             chosen = list(members)
             end = begin + sum(self.sizes[i] for i in chosen)
-            stretch = nn.Parameter(self.values[begin:end])
-            stretch.grad = self.gradient[begin:end]
             step = torch.full((), count, dtype=torch.float32, device=self.values.device)
             for i in chosen:
                 own = {"step": step, "exp_avg": moments[i][0], "exp_avg_sq": moments[i][1]}
                 optimizer.state[self.parameters[i]] = own
-            stretches.append(stretch)
-            states.append({"step": step, "exp_avg": first[begin:end], "exp_avg_sq": second[begin:end]})
+            vectors = (vector[begin:end] for vector in (self.values, self.gradient, first, second))
+            stretches.append(Stretch(*vectors, step))
             begin = end
-        adam = Adam(stretches, **settings_of(optimizer))
-        adam.state.update(zip(stretches, states, strict=True))
-        return adam
+        return stretches
 
+    @torch.no_grad()
     def step(self, non_finite: Tensor) -> None:
         """Updates the parameters by their gradients and the optimizer's settings, but where ``non_finite`` is 1.
 
@@ -117,10 +124,24 @@ class FlatAdam:
         """
         if self.optimizer is None:
             raise RuntimeError("step: expected parameters that lie in the vector; call attach first")
-        for group in self.adam.param_groups:
-            group.update(settings_of(self.optimizer))
-        self.adam.found_inf = non_finite  # type: ignore[attr-defined]
-        self.adam.step()
+        # torch.optim.Adam spends on its own bookkeeping as long as a tenth of a small step.
+        group = self.optimizer.param_groups[0]
+        beta1, beta2 = group["betas"]
+        for stretch in self.stretches:
+            stretch.steps.add_(1 - non_finite)
+            torch.ops.aten._fused_adam_(
+                *([tensor] for tensor in stretch[:4]),
+                [],
+                [stretch.steps],
+                lr=group["lr"],
+                beta1=beta1,
+                beta2=beta2,
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=group["maximize"],
+                found_inf=non_finite,
+            )
 
     @torch.no_grad()
     def detach(self) -> None:
@@ -132,11 +153,6 @@ class FlatAdam:
             state = self.optimizer.state[parameter]
             state.update({name: tensor.clone() for name, tensor in state.items()})
         self.optimizer = None
-
-
-def settings_of(optimizer: Optimizer) -> dict[str, Any]:
-    """Returns the settings of an optimizer's only group, such as the learning rate."""
-    return {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
 
 
 def steps_of(optimizer: Optimizer, parameter: nn.Parameter) -> float:
