@@ -108,10 +108,10 @@ class FlatAdam:
             end = begin + sum(self.sizes[i] for i in chosen)
             step = torch.full((), count, dtype=torch.float32, device=self.values.device)
             for i in chosen:
-                own = {"step": step, "exp_avg": moments[i][0], "exp_avg_sq": moments[i][1]}
-                optimizer.state[self.parameters[i]] = own
-            vectors = (vector[begin:end] for vector in (self.values, self.gradient, first, second))
-            stretches.append(Stretch(*vectors, step))
+                state = {"step": step, "exp_avg": moments[i][0], "exp_avg_sq": moments[i][1]}
+                optimizer.state[self.parameters[i]] = state
+            own = slice(begin, end)
+            stretches.append(Stretch(self.values[own], self.gradient[own], first[own], second[own], step))
             begin = end
         return stretches
 
