@@ -310,6 +310,10 @@ def refill(out: Tensor) -> Call:
     return Tensor.copy_, (out, out.clone()), {}
 
 
+CHOSEN: dict[Any, int] = {}
+"""For each operation, which of the calls that :func:`call_into` tries has worked."""
+
+
 def call_into(op: Operation, args: Any, kwargs: Any, outs: list[Any]) -> Call:
     """Does an operation, and returns a call of it, that writes its results into ``outs``."""
     if op.target is aten.clone.default:
@@ -323,11 +327,16 @@ def call_into(op: Operation, args: Any, kwargs: Any, outs: list[Any]) -> Call:
             names = [argument.name for argument in overload._schema.arguments if argument.is_out]
             if len(names) == len(outs) and None not in outs:
                 calls.append((overload, args, kwargs | dict(zip(names, outs, strict=True))))
-    for function, given, named in [*calls, (copy_results(op.target, outs), args, kwargs)]:
+    calls.append((copy_results(op.target, outs), args, kwargs))
+    # What failed before for the same operation is not tried first: torch writes all tensors into its message.
+    first = CHOSEN.get(op.target, 0)
+    for number in sorted(range(len(calls)), key=lambda number: number != first):
+        function, given, named = calls[number]
         try:
             function(*given, **named)
         except (RuntimeError, TypeError, ValueError):
             continue
+        CHOSEN[op.target] = number
         return function, given, named
     raise CaptureError(f"{op.target} cannot be repeated")
 

@@ -68,12 +68,11 @@ def batched_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return (weight @ x.mT + bias.unsqueeze(-1)).mT
 
 
-@torch.no_grad()
-def scale_initial_weights(*layers: nn.Module) -> None:
-    """Scales initial weights down; at their full size eight random couplings send some points to 1e10 and beyond."""
+def start_at_zero(*layers: nn.Module) -> None:
+    """Sets weights to zero: every map that they condition is then the identity, and a flow its base or a Gaussian."""
     for layer in layers:
         for parameter in layer.parameters():
-            parameter.mul_(0.1)
+            nn.init.zeros_(parameter)
 
 
 def check_shapes(shapes: object) -> tuple[tuple[int, ...], ...]:
@@ -91,16 +90,17 @@ def unflatten(outputs: Iterable[Tensor], shapes: Iterable[tuple[int, ...]]) -> t
 class ConditionerMLP(nn.Module):
     """A multilayer perceptron that returns the parameters of a univariate map for each feature, for a coupling.
 
-    The last layer is initialized with small weights, so that an affine coupling is near the identity.
+    The last layer is initialized with zeros, so that a coupling begins at the identity.
 
     Shapes: x ``(N, in)`` or ``(K, N, in)`` → one tensor ``(…, N, out, *shape)`` for each of ``shapes``.
 
     Args:
         in_features: The length of one input.
-        hidden_features: The widths of the hidden layers, each followed by a ReLU.
+        hidden_features: The widths of the hidden layers, each followed by the activation.
         out_features: The number of features that are mapped.
         shapes: The shape of each parameter for one feature; by default two numbers, a mean and a log-scale.
         components: The number K of components, or None for one set of weights.
+        activation: The function after each hidden layer.
 
     Raises:
         ValueError: If a width or a shape is not a sequence of positive integers, or there is no shape.
@@ -122,24 +122,26 @@ class ConditionerMLP(nn.Module):
         shapes: Sequence[Sequence[int]] = AFFINE_SHAPES,
         *,
         components: int | None = None,
+        activation: Callable[[Tensor], Tensor] = torch.relu,
     ) -> None:
         super().__init__()
+        self.activation = activation
         self.shapes = check_shapes(shapes)
         self.sizes = tuple(out_features * math.prod(shape) for shape in self.shapes)
         widths = [in_features, *check_widths("hidden_features", hidden_features), sum(self.sizes)]
         self.layers = nn.ModuleList(Linear(i, o, components=components) for i, o in pairwise(widths))
-        scale_initial_weights(self.layers[-1])
+        start_at_zero(self.layers[-1])
 
     def reset_parameters(self) -> None:
         """Draws new weights."""
         for layer in self.layers:
             cast(Linear, layer).reset_parameters()
-        scale_initial_weights(self.layers[-1])
+        start_at_zero(self.layers[-1])
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Returns the parameters, in the shapes given above."""
         for layer in self.layers[:-1]:
-            x = torch.relu(layer(x))
+            x = self.activation(layer(x))
         # These are whole rows of memory, and their gradients are joined as such.
         parts = self.layers[-1](x).mT.split(self.sizes, dim=-2)
         return unflatten((part.mT for part in parts), self.shapes)
@@ -189,8 +191,8 @@ class MaskedLinear(Linear):
 class MADE(nn.Module):
     r"""A masked autoencoder: the parameters of the map of feature d depend only on the features before d.
 
-    Hidden layers may have any width. The last layers are initialized with small weights, so that an affine transform
-    is near the identity.
+    Hidden layers may have any width. The last layers are initialized with zeros, so that a transform begins at the
+    identity.
     Reference: Germain et al., *MADE*, 2015 (arXiv:1502.03509), equations 8–9.
 
     Shapes: x ``(N, D)`` or ``(K, N, D)`` → one tensor ``(…, N, D, *shape)`` for each of ``shapes``.
@@ -235,13 +237,13 @@ class MADE(nn.Module):
         # The parameters of feature d depend on the hidden units of a degree below d.
         outputs = [(inputs - 1).repeat_interleave(math.prod(shape)) for shape in self.shapes]
         self.outputs = nn.ModuleList(MaskedLinear(degrees[-1], o, components=components) for o in outputs)
-        scale_initial_weights(*self.outputs)
+        start_at_zero(*self.outputs)
 
     def reset_parameters(self) -> None:
         """Draws new weights."""
         for layer in [*self.hidden, *self.outputs]:
             cast(MaskedLinear, layer).reset_parameters()
-        scale_initial_weights(*self.outputs)
+        start_at_zero(*self.outputs)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Returns the parameters, in the shapes given above."""
