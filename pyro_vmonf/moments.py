@@ -6,6 +6,7 @@ from torch import Tensor
 __all__ = ["COVARIANCE_TYPES", "component_moments", "shrink_covariance"]
 
 COVARIANCE_TYPES = ("full", "tied", "diag")
+LEAST_SIZE = 10 * torch.finfo(torch.float64).eps  # scikit-learn's, so that no component is divided by 0
 
 
 def component_moments(x: Tensor, weight: Tensor, covariance_type: str = "full") -> tuple[Tensor, Tensor, Tensor]:
@@ -30,7 +31,7 @@ def component_moments(x: Tensor, weight: Tensor, covariance_type: str = "full") 
         >>> means.flatten(), variances[0]
         (tensor([0.5000, 4.0000]), tensor([0.7500]))
     """
-    sizes = weight.sum(-1) + 10 * torch.finfo(weight.dtype).eps
+    sizes = weight.sum(-1) + LEAST_SIZE
     means = weight @ x / sizes[:, None]
     spread = squares if covariance_type == "diag" else scatter
     sums = torch.stack([spread(x - mean, own) for mean, own in zip(means, weight, strict=True)])
