@@ -37,8 +37,8 @@ COMMANDS = {
     "hostile": ["--kills", "5", "--kinds", "start"],
     "size": [],
     "speed": [
-        *("step", "fit", "scoring", "sampling", "memory", "growth"),
-        *("--rows", "affine-5-2", "moons", "1e4", "realnvp-784", "K"),
+        *("step", "fit", "shorter", "scoring", "sampling", "memory", "growth"),
+        *("--rows", "affine-5-2", "moons", "60", "1e4", "realnvp-784", "K"),
         *("--contenders", "eager", "replayed", "auto", "pyro", "zuko", "default", "ours"),
         *("--smoke", "--rounds", "1", "--seconds", "0.01", "--out", "speed"),
     ],

@@ -21,7 +21,8 @@ else:
 ROOT = Path(__file__).parent.parent
 # Each folder or file may import those before it.
 GROUND = ["_validation", "_io", "_torch", "_plate"]
-FLOORS = [*GROUND, "labels", "simplex", "architecture", "data", "plots", "transforms", "components", "models", "guides"]
+FLOORS = [*GROUND, "labels", "simplex", "moments", "architecture", "data", "plots", "transforms"]
+FLOORS += ["components", "models", "guides"]
 FLOORS += [
     "evaluation",
     "initialization",

@@ -18,7 +18,7 @@ from pyro_vmonf.initialization import Initializer
 from pyro_vmonf.models import FlowMixture
 from pyro_vmonf.training import Restarts, TrainingConfig, fit
 
-__all__ = ["FITS", "kinds_of_steps", "measure"]
+__all__ = ["EPOCHS", "FITS", "kinds_of_steps", "measure", "shorter"]
 
 MARGIN = 0.01  # nats by which a density may be behind the eager fit's last one to count as equal
 
@@ -69,17 +69,17 @@ class Curve:
         return self.seconds[first] if first < len(self.seconds) else None
 
 
-def train(job, step, smoke):
+def train(job, step, smoke, seed=0):
     """The curve of one fit, with its whole CPU seconds last."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = FlowMixture(RealNVP(2, job.k), weights="learned")
     guide = SoftmaxEncoder(mlp(2, job.k, (32, 32)), job.k)
     how = {"config": job.config, "initializer": "auto"}
     if smoke:
         starts = [Initializer("gmm", warmup_epochs=1)]
         how = {"config": replace(job.config, epochs=1), "initializer": Restarts(starts, trial_epochs=1)}
-    x, curve = job.data(0), Curve(job.data(10_000))
-    fit(model, guide, x, step=step, on_epoch=curve, progress=False, **how)
+    x, curve = job.data(seed), Curve(job.data(10_000 + seed))
+    fit(model, guide, x, step=step, on_epoch=curve, progress=False, seed=seed, **how)
     return curve
 
 
@@ -90,6 +90,31 @@ def measure(options):
     for name in options.chosen(FITS):
         rounds = [{kind: train(FITS[name], kind, options.smoke) for kind in kinds} for _ in range(options.rounds)]
         rows += [row_of(name, kind, rounds) for kind in kinds]
+    return rows
+
+
+EPOCHS = {"60": 60, "200": 200}
+
+
+def shorter(options):
+    """The pinwheel's fit with fewer epochs, on ``rounds`` seeds: seconds and held-out density."""
+    rows = []
+    for name in options.chosen(EPOCHS):
+        job = replace(FITS["pinwheel"], config=replace(FITS["pinwheel"].config, epochs=EPOCHS[name]))
+        curves = [train(job, "auto", options.smoke, seed) for seed in range(options.rounds)]
+        densities = [one.densities[-1] for one in curves]
+        rows.append(
+            {
+                "row": name,
+                "who": "auto",
+                "rounds": len(curves),
+                "cpu_s": statistics.median(one.seconds[-1] for one in curves),
+                "density": statistics.fmean(densities),
+                "least": min(densities),
+                "greatest": max(densities),
+                "densities": densities,
+            }
+        )
     return rows
 
 

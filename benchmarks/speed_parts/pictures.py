@@ -86,11 +86,18 @@ def step(rows):
         own = [(row["cpu_ms"], names.index(row["row"])) for row in rows if row["who"] == who]
         ax.plot(*zip(*own, strict=True), "o", color=COLORS[who], label=LABELS[who])
     ax.set(xscale="log", xlabel="CPU, ms a step", ylim=(len(names) - 0.5, -0.5))
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), [title(name) for name in names])
     ax.grid(alpha=0.3, which="both", axis="x")
     ax.grid(alpha=0.3, axis="y")
     legend(figure)
     return figure
+
+
+def title(name):
+    """What a row such as ``affine-5-2`` measures."""
+    kind, components, features = name.split("-")
+    kinds = {"affine": "RealNVP", "spline": "NSF, couplings", "nsf": "NSF, autoregressive", "maf": "MAF"}
+    return f"{kinds[kind]}: K = {components}, D = {features}"
 
 
 def fit(rows):

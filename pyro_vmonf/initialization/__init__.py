@@ -2,5 +2,6 @@
 
 from pyro_vmonf.initialization.assignment import InitializationWarning, apply_start
 from pyro_vmonf.initialization.initializer import Initializer, Start, as_initializers
+from pyro_vmonf.initialization.linkage import NoClustersError
 
-__all__ = ["InitializationWarning", "Initializer", "Start", "apply_start", "as_initializers"]
+__all__ = ["InitializationWarning", "Initializer", "NoClustersError", "Start", "apply_start", "as_initializers"]

@@ -3,17 +3,20 @@
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
-from sklearn.cluster import KMeans, SpectralClustering
+from sklearn.cluster import AgglomerativeClustering, KMeans, SpectralClustering
 from sklearn.decomposition import PCA
-from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 from torch import Tensor
+
+from pyro_vmonf.initialization.gaussian_mixture import fit_gaussian_mixture
+from pyro_vmonf.initialization.linkage import single_linkage
 
 __all__ = ["METHODS", "PCA_FEATURES", "REDUCTIONS", "Array", "flatten", "kmeans"]
 
@@ -22,6 +25,7 @@ Array: TypeAlias = npt.NDArray[Any]  # of features, of labels or of indices
 NEIGHBOURS = 10
 SPECTRAL_POINTS = 5000  # the spectral start clusters so many at a time
 SPECTRAL_TRIES = 10
+LINKAGE_POINTS = 3000  # what "ward" and "linkage" cluster at most
 PCA_FEATURES = 30
 
 
@@ -37,14 +41,45 @@ def kmeans(features: Array, k: int, seed: int, weight: Array | None = None) -> t
     return np.asarray(method.fit_predict(features, sample_weight=weight)), method
 
 
-def gmm(features: Array, k: int, seed: int, weight: Array | None = None) -> tuple[Array, object]:
-    """Returns the responsibilities of a Gaussian mixture with full covariances, the best of 5, and the mixture.
+def gmm(
+    features: Array, k: int, seed: int, weight: Array | None = None, *, covariance_type: str = "full"
+) -> tuple[Array, object]:
+    """Returns the responsibilities of a Gaussian mixture with the points' weights, the best of 5, and its fit."""
+    found = fit_gaussian_mixture(features, k, covariance_type=covariance_type, weight=weight, seed=seed)
+    return found.responsibilities.numpy(), found
 
-    scikit-learn's mixture knows no weights of points.
+
+def ward(features: Array, k: int, seed: int, weight: Array | None = None) -> tuple[Array, object]:
+    """Returns the labels of Ward's agglomerative clustering, and None; weights have no part.
+
+    Of more than 3,000 points it clusters 3,000, chosen at random, and gives the others the cluster of their neighbours.
     """
-    ridge = 1e-4 * float(features.var(0).mean()) + 1e-12
-    mixture = GaussianMixture(k, n_init=5, reg_covar=ridge, random_state=seed).fit(features)
-    return np.asarray(mixture.predict_proba(features)), mixture
+    return cluster_some(features, seed, lambda points: AgglomerativeClustering(k).fit_predict(points)), None
+
+
+def linkage(features: Array, k: int, seed: int, weight: Array | None = None) -> tuple[Array, object]:
+    """Returns the labels of single linkage that leaves no small clusters, and None; weights have no part.
+
+    Of more than 3,000 points it clusters 3,000, chosen at random, and gives the others the cluster of their neighbours.
+    :class:`~pyro_vmonf.initialization.linkage.NoClustersError` is raised where there are no K such clusters.
+    """
+    return cluster_some(features, seed, lambda points: single_linkage(points, k)), None
+
+
+def cluster_some(features: Array, seed: int, cluster: Callable[[Array], Array]) -> Array:
+    """Labels of all points, by a clustering of at most 3,000 that are chosen at random."""
+    if len(features) <= LINKAGE_POINTS:
+        return np.asarray(cluster(features))
+    some = np.random.default_rng(seed).permutation(len(features))[:LINKAGE_POINTS]
+    return label_by_neighbours(features, some, cluster(features[some]))
+
+
+def label_by_neighbours(features: Array, some: Array, labels: Array) -> Array:
+    """Labels of all points, where those of some are known: the others get that of most of their 5 neighbours."""
+    found, others = np.empty(len(features), dtype=np.int64), np.setdiff1d(np.arange(len(features)), some)
+    found[some] = labels
+    found[others] = KNeighborsClassifier(5).fit(features[some], labels).predict(features[others])
+    return found
 
 
 def spectral(features: Array, k: int, seed: int, weight: Array | None = None) -> tuple[Array, object]:
@@ -64,11 +99,8 @@ def spectral(features: Array, k: int, seed: int, weight: Array | None = None) ->
 
 def spectral_of_some(features: Array, k: int, order: Array, seed: int) -> Array:
     """Labels of all points, by a spectral clustering of the first in ``order``."""
-    some, others = order[:SPECTRAL_POINTS], order[SPECTRAL_POINTS:]
-    labels = np.empty(len(features), dtype=np.int64)
-    labels[some] = spectral_labels(features[some], k, seed)
-    labels[others] = KNeighborsClassifier(5).fit(features[some], labels[some]).predict(features[others])
-    return labels
+    some = order[:SPECTRAL_POINTS]
+    return label_by_neighbours(features, some, spectral_labels(features[some], k, seed))
 
 
 def spectral_labels(points: Array, k: int, seed: int) -> Array:
@@ -129,6 +161,10 @@ def umap(features: Array, seed: int) -> Array:
 METHODS: dict[str, Callable[[Array, int, int, Array | None], tuple[Array, object]]] = {
     "kmeans": kmeans,
     "gmm": gmm,
+    "gmm-tied": partial(gmm, covariance_type="tied"),
+    "gmm-diag": partial(gmm, covariance_type="diag"),
     "spectral": spectral,
+    "ward": ward,
+    "linkage": linkage,
 }
 REDUCTIONS: dict[str, Callable[[Array, int], Array]] = {"pca": pca, "umap": umap}

@@ -56,8 +56,10 @@ class Initializer:
     """A clustering whose responsibilities r(z | x) teach a model and its guide first.
 
     Attributes:
-        method: ``"kmeans"``, ``"gmm"`` (a Gaussian mixture with full covariances), ``"spectral"`` (on the graph of
-            nearest neighbours, for shapes that are no clouds), any scikit-learn clusterer or mixture, responsibilities
+        method: ``"kmeans"``, ``"gmm"`` (a Gaussian mixture with full covariances), ``"gmm-tied"`` (with one of all
+            components), ``"gmm-diag"`` (with diagonal ones), ``"spectral"`` (on the graph of nearest neighbours, for
+            shapes that are no clouds), ``"ward"`` (agglomerative), ``"linkage"`` (single linkage that leaves no small
+            clusters, for shapes that do not touch), any scikit-learn clusterer or mixture, responsibilities
             ``(N, K)``, or a function from features ``(N, F)``, an array, to labels ``(N,)`` or responsibilities
             ``(N, K)``. The label −1 stands for equal shares. With labels it may also be a scikit-learn classifier that
             takes −1 for none, such as ``LabelSpreading``.
@@ -122,8 +124,8 @@ class Initializer:
     ) -> Start:
         """Clusters x and returns what a fit begins from.
 
-        Weights count in the shares of the components. Methods that know weights of points (k-means) use them for the
-        clusters too; the others cluster the points as they are.
+        Weights count in the shares of the components. Methods that know weights of points (k-means and the Gaussian
+        mixtures by name) use them for the clusters too; the others cluster the points as they are.
 
         Args:
             x: The points ``(N, *event)``.
@@ -136,6 +138,7 @@ class Initializer:
 
         Raises:
             ValueError: If the method's answer is no labels ``(N,)`` of K clusters and no responsibilities ``(N, K)``.
+            NoClustersError: If ``"linkage"`` finds fewer than K clusters; it is a ``ValueError``.
             ImportError: For ``"umap"`` where it is not installed.
         """
         if y is not None:

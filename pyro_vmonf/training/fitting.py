@@ -91,9 +91,10 @@ def fit(
             and size. Points of weight 0 are left out.
         validation: Held-out points, or the fraction of x to hold out, whose ELBO and evidence are recorded after each
             epoch but those of trials; nothing is chosen by them.
-        initializer: Where to begin: ``"kmeans"``, ``"gmm"``, ``"spectral"``, a scikit-learn clusterer, responsibilities
-            ``(N, K)``, a function, with labels a classifier such as ``LabelSpreading``, or an
-            :class:`~pyro_vmonf.Initializer`, which names the space to cluster in; a list of such, which compete, or
+        initializer: Where to begin: ``"kmeans"``, ``"gmm"``, ``"gmm-tied"``, ``"gmm-diag"``, ``"spectral"``,
+            ``"ward"``, ``"linkage"``, a scikit-learn clusterer, responsibilities ``(N, K)``, a function, with labels a
+            classifier such as ``LabelSpreading``, or an :class:`~pyro_vmonf.Initializer`, which says what these are and
+            names the space to cluster in; a list of such, which compete, or
             :class:`~pyro_vmonf.training.Restarts`; ``"auto"`` for a Gaussian mixture and a spectral clustering, of x
             or of 30 principal components where it has more features; None for the parameters as they are.
         objective: What is minimised. It is ``Elbo()``, and ``Elbo() + LabelTerm()`` with labels, if it is not given.

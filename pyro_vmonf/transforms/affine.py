@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vmonf._validation import check_count, check_permutation, check_positive
+from pyro_vmonf.moments import shrink_covariance
 from pyro_vmonf.transforms.base import VectorTransform
 from pyro_vmonf.transforms.stacking import Stacked, bounded, unbounded
 
@@ -144,8 +145,7 @@ class PLUAffine(VectorTransform, Stacked):
         mean = (share * y).sum(-2)
         centred = (y - mean.unsqueeze(-2)) @ self.permutation
         covariance = (share * centred).mT @ centred
-        shrink = (y.shape[-1] * share.square().sum((-2, -1))).square().clamp(max=1)[..., None, None]
-        covariance = (1 - shrink) * covariance + shrink * torch.diag_embed(covariance.diagonal(dim1=-2, dim2=-1))
+        covariance = shrink_covariance(covariance, share.squeeze(-1))
         ridge = 1e-6 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=1e-12)
         cholesky = torch.linalg.cholesky(covariance + ridge[..., None, None] * torch.eye(y.shape[-1]).to(y))
         scale = cholesky.diagonal(dim1=-2, dim2=-1)
