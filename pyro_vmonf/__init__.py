@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pyro_vmonf.automatic import fit_mixture
     from pyro_vmonf.components import MAF, NSF, FlowList, RealNVP
     from pyro_vmonf.evaluation import evaluate
     from pyro_vmonf.guides import SoftmaxEncoder, convnet, mlp
@@ -38,11 +39,13 @@ __all__ = [
     "convnet",
     "evaluate",
     "fit",
+    "fit_mixture",
     "mlp",
     "select_components",
 ]
 
 _SOURCES = {
+    "automatic": ["fit_mixture"],
     "components": ["MAF", "NSF", "FlowList", "RealNVP"],
     "evaluation": ["evaluate"],
     "guides": ["SoftmaxEncoder", "convnet", "mlp"],

@@ -105,7 +105,7 @@ def through(transforms: nn.ModuleList, x: Tensor) -> tuple[Tensor, Tensor | floa
 
 
 def tensors_of(ensemble: Ensemble) -> Iterator[tuple[str, Tensor]]:
-    """Yields the parameters and buffers of all mixtures as views ``(V, …)``, by a name that no other warp gives them."""
+    """Yields the parameters and buffers of all mixtures as views ``(V, …)``, by names that hold for any warp."""
     for kind, part in named_parts(ensemble):
         for owner_name, owner in part.named_modules():
             tensors = [*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False)]

@@ -1,209 +1,290 @@
 """Which start, which warp and how many steps: chosen by held-out points and by the graph of neighbours."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
-from pyro_vmonf.automatic.training import EnsembleData, Schedule, Trained, scores, train_ensemble
+from pyro_vmonf.automatic.folds import Folds, folds_of
+from pyro_vmonf.checkpointing.search_report import Choice, Row, SearchReport
+from pyro_vmonf.automatic.starts import Candidate, gaussians_on
+from pyro_vmonf.automatic.training import EnsembleData, Schedule, elbos, train, train_for
 from pyro_vmonf.automatic.warps import WARPS
+from pyro_vmonf.initialization.gaussians import cluster_gaussians
+from pyro_vmonf.initialization.separation import edge_cut, nearest_neighbours
+from pyro_vmonf.moments import COVARIANCE_TYPES
 
-__all__ = ["Candidate", "Search"]
+__all__ = ["Search"]
 
-TOUCH = 0.005
-NATS = 1.0
+NOISE = 0.07  # the deviation of the noise, in those of a cluster
 NEIGHBOURS = 10
+TOUCHING = 0.005  # clusters of which less of the neighbour edges lead out hardly touch
+EPOCHS = {"A": 120, "P": 160, "S": 120, "AP": 120, "AS": 120}
+PATIENCE = {"A": 25, "P": 30, "S": 25, "AP": 25, "AS": 25}
+WARMUP = 30
+LONG = ((2400, 60, 500), (400, 20, 150), (250, 25, 60))  # steps, least and most epochs: P of the chosen start
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A clustering from which a fit may begin: its name, responsibilities ``(N, K)``, and the type of its Gaussians."""
+class Try:
+    """One start with one warp.
 
-    name: str
-    responsibilities: Tensor
-    covariance_type: str = "full"
-    hard: bool = False
-
-
-def weighted_gaussians(x: Tensor, r: Tensor, weight: Tensor, kind: str) -> Gaussians:
-    """Returns the Gaussians of soft clusters of points ``(n, D)``, r ``(n, K)``, as one mixture ``(1, K, …)``."""
-    x, r, weight = x.double(), r.double(), weight.double()
-    shares = (r * weight.unsqueeze(-1)).T  # (K, n)
-    total = shares.sum(-1) + 1e-9
-    means = shares @ x / total.unsqueeze(-1)
-    centred = x - means.unsqueeze(1)
-    covariances = (shares.unsqueeze(-1) * centred).mT @ centred / total[:, None, None]
-    d = x.shape[1]
-    diagonal = torch.diag_embed(covariances.diagonal(dim1=-2, dim2=-1))
-    shrink = (d / total.clamp(min=1)).square().clamp(max=1)[:, None, None]
-    ridge = 1e-4 + 1e-3 * covariances.diagonal(dim1=-2, dim2=-1).mean(-1)
-    covariances = (1 - shrink) * covariances + shrink * diagonal + ridge[:, None, None] * torch.eye(d, dtype=x.dtype)
-    weights = total / total.sum()
-    if kind == "tied":
-        covariances = (weights[:, None, None] * covariances).sum(0).expand_as(covariances)
-    if kind == "diag":
-        covariances = torch.diag_embed(covariances.diagonal(dim1=-2, dim2=-1))
-    return Gaussians(weights.clamp(min=1e-6).log()[None], means[None], covariances[None])
-
-
-class Search:
-    """A competition of starts and warps on points that are standardised and distinct.
-
-    Args:
-        x: The points ``(N, D)``.
-        weight: Their weights.
-        candidates: The starts.
-        seed: The seed.
+    Attributes:
+        warp: The warp.
+        values: The held-out ELBO of each point of each fold ``(F, m)``, less what the clusters cut.
+        elbo: Its mean without that.
+        steps: The step at which it was best, the median of the folds.
+        schedule: With which it was trained.
+        cut: The share of neighbour edges that the labels cut.
     """
 
-    def __init__(self, x: Tensor, weight: Tensor, candidates: Sequence[Candidate], seed: int = 0) -> None:
-        self.x, self.weight, self.candidates, self.seed = x, weight, list(candidates), seed
-        self.k = candidates[0].responsibilities.shape[1]
-        n = len(x)
-        folds = 5 if n <= 200 else 2 if n <= 450 else 1
-        size = n // 5
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-        self.held = [order[i * size : (i + 1) * size] for i in range(folds)]
-        self.kept = [torch.cat([order[: i * size], order[(i + 1) * size :]]) for i in range(folds)]
-        tied = [c for c in self.candidates if c.covariance_type == "tied"] or self.candidates
-        scale = weighted_gaussians(x, tied[0].responsibilities, weight, "tied").covariances[0, 0]
-        self.noise = (0.07 * torch.linalg.cholesky(scale).T).float()
-        self.log: list[dict[str, object]] = []
-
-    def gaussians(self, chosen: Sequence[int], folds: Sequence[Tensor]) -> Gaussians:
-        """Returns the Gaussians of some candidates in each fold, folds first."""
-        parts = []
-        for rows in folds:
-            for i in chosen:
-                c = self.candidates[i]
-                parts.append(weighted_gaussians(self.x[rows], c.responsibilities[rows], self.weight[rows], c.covariance_type))
-        return Gaussians.joined(parts)
-
-    def build(self, warp: str, chosen: Sequence[int], folds: Sequence[Tensor]) -> Ensemble:
-        """Returns an ensemble of some candidates in each fold, all with the same initial networks."""
-        size = len(chosen) * len(folds)
-        torch.manual_seed(self.seed)
-        ensemble = Ensemble(self.x.shape[1], self.k, WARPS[warp], size)
-        with torch.no_grad():
-            for p in ensemble.parameters():
-                rows = p.view(size, -1)
-                rows.copy_(rows[:1].clone().expand_as(rows))
-        start = self.gaussians(chosen, folds)
-        ensemble.set_gaussians(Gaussians(*(getattr(start, f).float() for f in ("log_weights", "means", "covariances"))))
-        return ensemble
-
-    def data(self, chosen: Sequence[int], folds: Sequence[Tensor]) -> EnsembleData:
-        """Returns the training points of some candidates in each fold."""
-        stack = lambda f: torch.stack([f(rows, self.candidates[i]) for rows in folds for i in chosen])  # noqa: E731
-        return EnsembleData(
-            stack(lambda rows, c: self.x[rows]).float(),
-            stack(lambda rows, c: c.responsibilities[rows]).float(),
-            stack(lambda rows, c: self.weight[rows]).float(),
-        )
-
-    def held_out(self, chosen: Sequence[int]) -> Tensor:
-        """Returns the held-out points of some candidates in each fold."""
-        return torch.stack([self.x[rows] for rows in self.held for _ in chosen]).float()
-
-    def train(self, ensemble: Ensemble, chosen: Sequence[int], schedule: Schedule, seed: int = 0) -> Trained:
-        """Trains some candidates in each fold."""
-        held = self.held_out(chosen)
-        return train_ensemble(
-            ensemble, self.data(chosen, self.kept), held, self.noise, schedule, seed=self.seed + seed
-        )
+    warp: str
+    values: Tensor
+    elbo: float
+    steps: int
+    schedule: Schedule
+    cut: float
 
 
-def better(a: Tensor, b: Tensor) -> bool:
-    """Returns whether held-out values a are above b by more than one paired standard error."""
+def is_better(a: Tensor, b: Tensor) -> bool:
+    """Returns whether held-out values a are above b, by more than one paired standard error of their mean."""
     d = (a - b).flatten().double()
     return bool(d.mean() > d.std(correction=0) / math.sqrt(len(d)))
 
 
-def crossing(near: Tensor, labels: Tensor, k: int) -> tuple[float, float]:
-    """Returns the share of neighbour edges that join two clusters: of all points, and of the worst cluster."""
-    out = (labels[near] != labels.unsqueeze(-1)).double().mean(1)
-    return float(out.mean()), max((float(out[labels == j].mean()) for j in range(k) if bool((labels == j).any())), default=0.0)
+class Search:
+    """A competition of starts and warps on distinct, standardised points.
 
+    Args:
+        x: The points ``(N, D)``, in float64.
+        weight: Their weights ``(N,)``.
+        candidates: The starts.
+        seed: The seed.
+        progress: Called with a sentence before each part.
+    """
 
-SHORT = {"A": (120, 25), "P": (160, 30)}
-LONG, WARM, WAIT = (2400, 60, 500), (400, 20, 150), (250, 25, 60)
+    def __init__(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        candidates: Sequence[Candidate],
+        *,
+        seed: int = 0,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.x, self.weight, self.candidates, self.seed, self.progress = x, weight, list(candidates), seed, progress
+        self.k = candidates[0].responsibilities.shape[1]
+        self.folds: Folds = folds_of(len(x), seed)
+        tied = next((c for c in candidates if c.covariance_type == "tied"), candidates[0])
+        spread = cluster_gaussians(x, tied.responsibilities, covariance_type="tied", weight=weight)[2][0]
+        self.noise = (NOISE * torch.linalg.cholesky(spread).mT).to(torch.get_default_dtype())
+        self.near = nearest_neighbours(x.numpy(), NEIGHBOURS)
+        self.rows: list[Row] = []
 
+    # ---- parts of an ensemble
 
-def run(search: Search) -> dict[str, object]:
-    """The second prototype's rule."""
-    from sklearn.neighbors import NearestNeighbors
+    def build(self, warp: str, chosen: Sequence[Candidate], parts: Sequence[Tensor]) -> Ensemble:
+        """Returns the chosen candidates on each part of the points, parts first, with the same networks in all.
 
-    import numpy as np
-
-    s_, S, F = search, len(search.candidates), len(search.kept)
-    x = search.x
-    n = len(search.kept[0])
-    rate = max(1, n // min(256, max(32, n // 4)))
-    every = list(range(S))
-    near = torch.as_tensor(
-        NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(x) - 1)).fit(x.numpy()).kneighbors(return_distance=False)
-    )
-    cuts = [crossing(near, c.responsibilities.argmax(1), s_.k) for c in s_.candidates]
-    cut, worst = [c[0] for c in cuts], [c[1] for c in cuts]
-    held = s_.held_out(every)
-    trained, level, found = {}, {}, {}
-    start = s_.build("N", every, s_.kept)
-    at_start = scores(start, held).view(F, S, -1)
-    for warp, (most, wait) in SHORT.items():
-        e = s_.build(warp, every, s_.kept)
-        t = s_.train(e, every, Schedule(steps=most * rate, warmup=30 * rate, patience=wait * rate))
-        trained[warp] = e, t
-        found[warp] = scores(e, held).view(F, S, -1)
-        level[warp] = found[warp].mean((0, 2))
-    a, ta = trained["A"]
-    level["all"] = scores(a, x.float().expand(F * S, -1, -1)).view(F, S, -1).mean((0, 2))
-    best = {w: int(v.argmax()) for w, v in level.items()}
-    nominees = ({best["A"]} if best["A"] == best["P"] else {best["all"], best["P"]}) | {j for j in every if worst[j] < TOUCH}
-    s = min(nominees, key=lambda j: (worst[j], -float(level["all"][j])))
-    pick = [f * S + s for f in range(F)]
-    clamp = lambda steps, least, most: min(max(steps, least * rate), most * rate)  # noqa: E731
-    long = Schedule(steps=clamp(*LONG), warmup=clamp(*WARM), patience=clamp(*WAIT))
-
-    def value(e: Ensemble, elbo: Tensor, rows) -> Tensor:
-        labels = e(x.float().expand(e.size, -1, -1))[1].argmax(1)[rows]
-        return elbo - NATS * NEIGHBOURS * float(np.mean([crossing(near, z, s_.k)[0] for z in labels]))
-
-    with torch.no_grad():
-        values = {"N": at_start[:, s] - NATS * NEIGHBOURS * cut[s], "A": value(a, found["A"][:, s], pick)}
-    median = lambda t: int(t.double().median())  # noqa: E731
-    steps = {"N": 0, "A": median(ta.steps.view(F, S)[:, s])}
-    sched = {"A": Schedule(steps=120 * rate, warmup=30 * rate, patience=25 * rate)}
-    for warp in ("P", "S", "AP", "AS"):
-        e = s_.build(warp, [s], s_.kept)
-        sc = Schedule(steps=120 * rate, warmup=30 * rate, patience=25 * rate)
-        if warp[0] == "A":
-            e.copy_from(a, pick)
-            sc = Schedule(steps=120 * rate, warmup=0, patience=25 * rate)
-        elif warp == "P":
-            sc = long
-        t = s_.train(e, [s], sc, seed=int(warp[0] == "A"))
+        Without a warp it is in float64, since nothing trains it.
+        """
+        size = len(chosen) * len(parts)
+        with isolated_random_state(self.seed):
+            ensemble = Ensemble(self.x.shape[1], self.k, WARPS[warp], size)
+        if warp == "N":
+            ensemble.double()
         with torch.no_grad():
-            values[warp] = value(e, scores(e, s_.held_out([s])), slice(None))
-        steps[warp], sched[warp] = median(t.steps), sc
-    warp = max(values, key=lambda w: float(values[w].mean()))
-    if warp != "N" and not better(values[warp], values["N"]):
-        warp = "N"
-    elif warp not in "NA" and not better(values[warp], values["A"]):
-        warp = "A" if better(values["A"], values["N"]) else warp
-    whole = [torch.arange(len(x))]
-    base = "A" if warp[0] in "AN" else warp
-    model = s_.build(base if warp != "N" else "N", [s], whole)
-    data = s_.data([s], whole)
-    if warp != "N" and steps[base]:
-        train_ensemble(model, data, None, s_.noise, sched[base], seed=s_.seed, stop=torch.tensor([steps[base]]))
-    if len(warp) == 2:
-        grown = s_.build(warp, [s], whole)
-        grown.copy_from(model, [0])
-        model = grown
-        if steps[warp]:
-            train_ensemble(model, data, None, s_.noise, sched[warp], seed=s_.seed + 1, stop=torch.tensor([steps[warp]]))
-    return {"model": model, "start": s_.candidates[s].name, "warp": warp, "steps": steps, "worst": worst,
-            "values": {w: float(v.mean()) for w, v in values.items()}, "level": {w: v.tolist() for w, v in level.items()}}
+            for parameter in ensemble.parameters():
+                rows = parameter.view(size, -1)
+                rows.copy_(rows[:1].clone().expand_as(rows))
+        found = [gaussians_on(one, self.x, self.weight, rows) for rows in parts for one in chosen]
+        ensemble.set_gaussians(Gaussians.joined(found))
+        return ensemble
+
+    def data(self, chosen: Sequence[Candidate], parts: Sequence[Tensor]) -> EnsembleData:
+        """Returns the points of the chosen candidates on each part."""
+        pairs, dtype = [(rows, one) for rows in parts for one in chosen], torch.get_default_dtype()
+        return EnsembleData(
+            torch.stack([self.x[rows] for rows, _ in pairs]).to(dtype),
+            torch.stack([one.responsibilities[rows] for rows, one in pairs]).to(dtype),
+            torch.stack([self.weight[rows] for rows, _ in pairs]).to(dtype),
+        )
+
+    def held_out(self, chosen: Sequence[Candidate]) -> Tensor:
+        """Returns the held-out points of the chosen candidates in each fold."""
+        return torch.stack([self.x[rows] for rows in self.folds.held_out for _ in chosen]).to(torch.get_default_dtype())
+
+    def everything(self, size: int) -> Tensor:
+        """Returns all points, for each of so many mixtures."""
+        return self.x.to(torch.get_default_dtype()).expand(size, -1, -1)
+
+    # ---- scores
+
+    def schedule(self, warp: str) -> Schedule:
+        """Returns how long a warp is trained while starts compete."""
+        epoch = self.steps_an_epoch()
+        warmup = 0 if len(warp) == 2 else WARMUP * epoch
+        return Schedule(EPOCHS[warp] * epoch, warmup, PATIENCE[warp] * epoch)
+
+    def long_schedule(self) -> Schedule:
+        """Returns how long splines of the components are trained for the chosen start."""
+        epoch = self.steps_an_epoch()
+        steps, warmup, patience = (min(max(n, least * epoch), most * epoch) for n, least, most in LONG)
+        return Schedule(steps, warmup, patience)
+
+    def steps_an_epoch(self) -> int:
+        """Returns the number of steps in which the points of a fold are seen once."""
+        return max(1, len(self.folds.kept[0]) // self.data(self.candidates[:1], self.folds.kept[:1]).batch_size)
+
+    def cut_of(self, labels: Tensor) -> tuple[float, float]:
+        """Returns the share of neighbour edges that labels cut: of all, and of the worst cluster."""
+        z = labels.numpy()
+        whole = float((z[self.near] != z[:, None]).mean())
+        used = np.unique(z, return_inverse=True)[1]
+        return whole, float(edge_cut(self.x.numpy(), used, self.near).max())
+
+    @torch.no_grad()
+    def cut_by(self, ensemble: Ensemble, rows: Sequence[int]) -> float:
+        """Returns the share of neighbour edges that the encoders' labels cut, the mean over some mixtures."""
+        labels = ensemble(self.everything(ensemble.size).to(ensemble.log_weights))[1].argmax(1)
+        return float(np.mean([self.cut_of(labels[i])[0] for i in rows]))
+
+    def scored(self, warp: str, ensemble: Ensemble, steps: Tensor, rows: Sequence[int], schedule: Schedule) -> Try:
+        """Returns how some mixtures of an ensemble, one a fold, do as one try."""
+        held = torch.stack([self.x[fold] for fold in self.folds.held_out]).to(torch.get_default_dtype())
+        values = elbos(ensemble, held.repeat_interleave(ensemble.size // len(self.folds), 0))[list(rows)].double()
+        cut = self.cut_by(ensemble, rows)
+        middle = int(steps[list(rows)].double().median())
+        return Try(warp, values - NEIGHBOURS * cut, float(values.mean()), middle, schedule, cut)
+
+    # ---- the competition
+
+    def with_covariances(self) -> list[Candidate]:
+        """Returns the candidates, each hard clustering with the type of covariances whose held-out ELBO is greatest."""
+        found: list[Candidate] = []
+        for one in self.candidates:
+            kinds = [one.covariance_type] if one.is_mixture else COVARIANCE_TYPES
+            options = [replace(one, covariance_type=kind) for kind in kinds]
+            scores = self.fold_means(self.build("N", options, self.folds.kept), len(options))
+            found.append(options[int(scores.argmax())])
+        return found
+
+    def fold_means(self, ensemble: Ensemble, count: int) -> Tensor:
+        """Returns the mean held-out ELBO of each of ``count`` candidates."""
+        held = torch.stack([self.x[fold] for fold in self.folds.held_out]).to(torch.get_default_dtype())
+        return elbos(ensemble, held.repeat_interleave(count, 0)).view(len(self.folds), count, -1).mean((0, 2))
+
+    def compete(self, warp: str) -> tuple[Ensemble, Tensor]:
+        """Trains all candidates with one warp; returns the ensemble and the best step of each."""
+        self.progress(f"{len(self.candidates)} starts, warp {warp}")
+        ensemble = self.build(warp, self.candidates, self.folds.kept)
+        data, held = self.data(self.candidates, self.folds.kept), self.held_out(self.candidates)
+        trained = train(ensemble, data, held, self.noise, self.schedule(warp))
+        return ensemble, trained.steps
+
+    def run(self) -> tuple[Ensemble, Candidate, SearchReport]:
+        """Returns the chosen mixture trained on all points, the chosen start, and what was tried."""
+        with isolated_random_state(self.seed):
+            self.candidates = self.with_covariances()
+            count = len(self.candidates)
+            start = self.build("N", self.candidates, self.folds.kept)
+            results = {warp: self.compete(warp) for warp in ("P", "A")}
+            chosen, reasons = self.nominate(results)
+            picked = [fold * count + chosen for fold in range(len(self.folds))]
+            nothing = torch.zeros(start.size)
+            tries = {"N": self.scored("N", start, nothing, picked, Schedule(0, 0, 0))}
+            affine, steps = results["A"]
+            tries["A"] = self.scored("A", affine, steps, picked, self.schedule("A"))
+            for warp in ("P", "S", "AP", "AS"):
+                tries[warp] = self.alone(warp, self.candidates[chosen], affine, picked)
+            best, one = self.simplest(tries), self.candidates[chosen]
+            self.rows += [Row(one.name, t.warp, t.elbo, t.steps, t.cut) for t in tries.values()]
+            if other := self.better_mixture(start, tries[best]):
+                one, best = other, "N"
+            if best == "N":
+                reasons.append("No warp is better than the start on held-out points: a Gaussian mixture does as well.")
+            final = self.refit(one, tries, best)
+        report = SearchReport(
+            Choice(one.name, one.covariance_type, best, tries[best].steps),
+            self.rows,
+            len(self.folds),
+            len(self.x),
+            reasons,
+        )
+        return final, one, report
+
+    def nominate(self, results: dict[str, tuple[Ensemble, Tensor]]) -> tuple[int, list[str]]:
+        """Returns the number of the start that the jury names, and why.
+
+        Nominated are the best start by A, the best by P, and each whose clusters hardly touch. Of the nominees, the one
+        whose worst cluster has the fewest edges to others is named.
+        """
+        count, folds = len(self.candidates), len(self.folds)
+        worst = [self.cut_of(one.labels)[1] for one in self.candidates]
+        level = {warp: self.fold_means(ensemble, count) for warp, (ensemble, _) in results.items()}
+        affine = results["A"][0]
+        whole = elbos(affine, self.everything(affine.size)).view(folds, count, -1).mean((0, 2))
+        for warp, (_, steps) in results.items():
+            for i, one in enumerate(self.candidates):
+                middle = int(steps.view(folds, count)[:, i].double().median())
+                self.rows.append(Row(one.name, warp, float(level[warp][i]), middle, worst[i]))
+        by_a, by_p = int(level["A"].argmax()), int(level["P"].argmax())
+        # Points in training flatter what follows them closely, but one fold alone holds out few points.
+        ranked = whole if folds == 1 else level["A"]
+        nominees = {by_a} if by_a == by_p else {int(ranked.argmax()), by_p}
+        nominees |= {i for i in range(count) if worst[i] < TOUCHING}
+        named = min(nominees, key=lambda i: (worst[i], -float(ranked[i])))
+        names = ", ".join(self.candidates[i].name for i in sorted(nominees))
+        return named, [f"Nominated: {names}; {self.candidates[named].name} cuts the fewest neighbour edges."]
+
+    def better_mixture(self, start: Ensemble, chosen: Try) -> Candidate | None:
+        """Returns the best Gaussian mixture among the starts if its held-out ELBO is above that of the chosen try."""
+        count, folds = len(self.candidates), len(self.folds)
+        held = torch.stack([self.x[fold] for fold in self.folds.held_out]).to(torch.get_default_dtype())
+        values = elbos(start, held.repeat_interleave(count, 0)).view(folds, count, -1)
+        mixtures = [i for i, one in enumerate(self.candidates) if one.is_mixture]
+        best = max(mixtures, key=lambda i: float(values[:, i].mean()), default=None)
+        own = chosen.values + NEIGHBOURS * chosen.cut
+        return self.candidates[best] if best is not None and is_better(values[:, best], own) else None
+
+    def alone(self, warp: str, one: Candidate, affine: Ensemble, picked: Sequence[int]) -> Try:
+        """Trains the chosen start with a warp, grown on the trained A where the warp contains it."""
+        self.progress(f"{one.name}, warp {warp}")
+        ensemble = self.build(warp, [one], self.folds.kept)
+        schedule = self.long_schedule() if warp == "P" else self.schedule(warp)
+        if len(warp) == 2:
+            ensemble.copy_from(affine, picked)
+        data, held = self.data([one], self.folds.kept), self.held_out([one])
+        trained = train(ensemble, data, held, self.noise, schedule)
+        return self.scored(warp, ensemble, trained.steps, range(len(self.folds)), schedule)
+
+    @staticmethod
+    def simplest(tries: dict[str, Try]) -> str:
+        """Returns the best warp, or a simpler one if it is not better by one standard error."""
+        best = max(tries, key=lambda warp: float(tries[warp].values.mean()))
+        if best != "N" and not is_better(tries[best].values, tries["N"].values):
+            return "N"
+        if best not in ("N", "A") and not is_better(tries[best].values, tries["A"].values):
+            return "A" if is_better(tries["A"].values, tries["N"].values) else best
+        return best
+
+    def refit(self, one: Candidate, tries: dict[str, Try], warp: str) -> Ensemble:
+        """Returns the chosen start and warp trained on all points for the number of steps found."""
+        self.progress(f"{one.name}, warp {warp}, on all points")
+        whole = [torch.arange(len(self.x))]
+        data, base = self.data([one], whole), "A" if len(warp) == 2 else warp
+        ensemble = self.build(base, [one], whole)
+        if warp == "N":
+            return ensemble
+        train_for(ensemble, data, self.noise, tries[base].schedule, tries[base].steps)
+        if warp != base:
+            grown = self.build(warp, [one], whole)
+            grown.copy_from(ensemble, [0])
+            train_for(grown, data, self.noise, tries[warp].schedule, tries[warp].steps)
+            return grown
+        return ensemble

@@ -1,230 +1,198 @@
-"""Training an ensemble: Adam on each mixture's ELBO, the best held-out state kept, and an end in time."""
+"""Training several mixtures at once: each keeps its best held-out state, and all end once none gets better."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from pyro_vmonf.automatic.ensemble import Ensemble, tensors_of
-from pyro_vmonf.steps.replay import Replay
+from pyro_vmonf.automatic.optimizer import EnsembleAdam
+from pyro_vmonf.steps.replay import CaptureError, Replay
 
-__all__ = ["EnsembleData", "Schedule", "Trained", "scores", "train_ensemble"]
+__all__ = ["EnsembleData", "Schedule", "Trained", "elbos", "train", "train_for"]
 
-MAX_NORM = 5.0
-MIN_BATCH = 8
-READ = 2048
+LEAST_BATCH, MOST_BATCH = 32, 256
+WORTH_A_CAPTURE = 60  # steps
+LEAST_GAIN = 1e-4  # nats
+READ = 2048  # points at a time
+
+Work = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class EnsembleData:
-    """The points of V mixtures: ``(V, n, D)``, weights ``(V, n)``, and the responsibilities ``(V, n, K)`` of a start."""
+    """The points of V mixtures ``(V, n, D)``, the responsibilities of a start ``(V, n, K)`` and weights ``(V, n)``."""
 
     x: Tensor
     target: Tensor
     weight: Tensor
 
-    def rows(self, rows: Sequence[int]) -> "EnsembleData":
-        """Returns the points of some mixtures."""
-        chosen = list(rows)
-        return EnsembleData(self.x[chosen], self.target[chosen], self.weight[chosen])
+    @property
+    def batch_size(self) -> int:
+        """The number of points in a step: a quarter of them, from 32 to 256."""
+        n = self.x.shape[1]
+        return min(n, max(LEAST_BATCH, n // 4), MOST_BATCH)
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The points, the responsibilities and the weights."""
+        return self.x, self.target, self.weight
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, and how fast.
+    """How long and how fast an ensemble is trained.
 
     Attributes:
         steps: The greatest number of steps.
-        warmup: The number of steps in which the responsibilities of the start take the place of q(z | x).
-        patience: The number of steps without a better held-out ELBO after which a mixture stops.
-        learning_rate: That of the flows.
-        encoder_rate: That of the encoder and the weights.
+        warmup: The number of steps in which the start's responsibilities take the place of q(z | x).
+        patience: The number of steps without a better held-out ELBO, after which no more is expected.
+        rate: The learning rate of the flows.
+        encoder_rate: That of the encoders and the weights.
     """
 
-    steps: int = 2000
-    warmup: int = 300
-    patience: int = 400
-    learning_rate: float = 2e-3
+    steps: int
+    warmup: int
+    patience: int
+    rate: float = 2e-3
     encoder_rate: float = 1e-3
 
 
-@dataclass
+@dataclass(frozen=True)
 class Trained:
-    """The best state of each mixture: the step at which it was reached, and its held-out ELBO, a mean by point."""
+    """The step at which each mixture was best, and its mean held-out ELBO there, ``(V,)``."""
 
     steps: Tensor
     elbo: Tensor
-    curve: list[Tensor] = field(default_factory=list)
-
-
-class EnsembleStep:
-    """A step of Adam on all mixtures of an ensemble, each with a gradient norm of its own.
-
-    A mixture whose gradient is not finite does not move, and leaves the others as they are.
-    """
-
-    def __init__(self, ensemble: Ensemble, noise: Tensor, batch: EnsembleData, schedule: Schedule, teach: bool) -> None:
-        self.ensemble, self.noise, self.schedule, self.teach = ensemble, noise, schedule, teach
-        encoder = [ensemble.log_weights, *ensemble.encoder.parameters()]
-        fast = [p for p in ensemble.parameters() if not any(p is q for q in encoder)]
-        self.parameters = [p for p in (*fast, *encoder)]
-        self.split = sum(p.numel() for p in fast) // ensemble.size
 
 
 def objective(ensemble: Ensemble, x: Tensor, target: Tensor | None, weight: Tensor) -> Tensor:
     """Returns the mean ELBO of each mixture ``(V,)``; with a target r, that of Σ r(z) [log p(x, z) + log q(z | x)]."""
     log_joint, log_q = ensemble(x)
-    if target is None:
-        points = (log_q.exp() * (log_joint - log_q)).sum(1)
-    else:
-        points = (target.mT * (log_joint + log_q)).sum(1)
+    points = log_q.exp() * (log_joint - log_q) if target is None else target.mT * (log_joint + log_q)
+    points = points.sum(1)
     return (weight * points).sum(-1) / weight.sum(-1)
 
 
-class Optimizer:
-    """Adam on the parameters of an ensemble, which lie in two matrices with a row for each mixture."""
-
-    def __init__(self, ensemble: Ensemble, schedule: Schedule) -> None:
-        slow = [ensemble.log_weights, *ensemble.encoder.parameters()]
-        known = {id(p) for p in slow}
-        fast = [p for p in ensemble.parameters() if id(p) not in known]
-        self.size = ensemble.size
-        self.parameters = [*fast, *slow]
-        self.groups = [
-            (sum(p.numel() for p in group) // self.size, rate)
-            for group, rate in ((fast, schedule.learning_rate), (slow, schedule.encoder_rate))
-        ]
-        self.views = [p.detach().view(self.size, -1) for p in self.parameters]
-        self.sizes = [view.shape[1] for view in self.views]
-        self.values = torch.cat(self.views, 1)
-        self.gradient, self.first, self.second = (torch.zeros_like(self.values) for _ in range(3))
-        self.states = [torch.zeros((), dtype=torch.float32, device=self.values.device) for _ in self.groups]
-        # Each group is a matrix of its own, so that the fused kernel sees contiguous memory.
-        widths = [width for width, _ in self.groups]
-        self.parts = [
-            [tensor.contiguous() for tensor in matrix.split(widths, 1)]
-            for matrix in (self.values, self.gradient, self.first, self.second)
-        ]
-
-    def set_gradient(self, gradients: Sequence[Tensor]) -> None:
-        """Takes the gradients, scaled so that the norm of each mixture's is at most 5; 0 where it is not finite."""
-        whole = torch.cat([g.reshape(self.size, -1) for g in gradients], 1)
-        norm = torch.linalg.vector_norm(whole, dim=1, keepdim=True)
-        whole = torch.where(norm.isfinite(), whole * (MAX_NORM / (norm + 1e-6)).clamp(max=1.0), 0.0)
-        for own, part in zip(self.parts[1], whole.split([width for width, _ in self.groups], 1), strict=True):
-            own.copy_(part)
-
-    @torch.no_grad()
-    def write(self) -> None:
-        """Gives the parameters the values of the matrices."""
-        whole = torch.cat(self.parts[0], 1)
-        torch._foreach_copy_(self.views, list(whole.split(self.sizes, 1)))
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Updates the matrices."""
-        for i, (_, rate) in enumerate(self.groups):
-            values, gradient, first, second = (part[i] for part in self.parts)
-            self.states[i] += 1
-            torch.ops.aten._fused_adam_(
-                [values], [gradient], [first], [second], [], [self.states[i]],
-                lr=rate, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=True,
-            )  # fmt: skip
-
-
 @torch.no_grad()
-def scores(ensemble: Ensemble, x: Tensor) -> Tensor:
+def elbos(ensemble: Ensemble, x: Tensor) -> Tensor:
     """Returns the ELBO of points ``(V, N, D)`` under each mixture, ``(V, N)``."""
-    parts = [ensemble(some) for some in x.split(READ, 1)]
-    return torch.cat([(log_q.exp() * (log_joint - log_q)).sum(1) for log_joint, log_q in parts], 1)
+    tables = [ensemble(some) for some in x.to(ensemble.log_weights).split(READ, 1)]
+    return torch.cat([(log_q.exp() * (log_joint - log_q)).sum(1) for log_joint, log_q in tables], 1)
 
 
-def replayed(function: Callable[..., list[Tensor]], inputs: Sequence[Tensor], steps: int) -> Callable[[], list[Tensor]]:
-    """Returns the function, captured where it is called often enough to repay it."""
-    return Replay(function, inputs) if steps > 60 else lambda: function(*inputs)
+def captured(function: Callable[..., list[Tensor]], inputs: Sequence[Tensor], calls: int) -> Callable[[], list[Tensor]]:
+    """Returns the function of fixed inputs, captured where it is called often enough to repay it."""
+    if calls > WORTH_A_CAPTURE:
+        try:
+            return Replay(function, inputs)
+        except CaptureError:
+            pass
+    return lambda: function(*inputs)
 
 
-def train_ensemble(
-    ensemble: Ensemble,
-    data: EnsembleData,
-    held_out: Tensor | None,
-    noise: Tensor,
-    schedule: Schedule,
-    *,
-    seed: int,
-    stop: Tensor | None = None,
-) -> Trained:
-    """Maximises the ELBO of each mixture, and leaves each in its best state.
+class Descent:
+    """The steps of a training, one after the other.
 
     Args:
         ensemble: The mixtures.
         data: Their points.
-        held_out: Points ``(V, m, D)`` whose ELBO decides which state is the best, or None.
-        noise: The matrix ``(D, D)`` from which Gaussian noise is made that is added to the points of each step.
+        noise: The matrix ``(D, D)`` by which Gaussian noise is multiplied that is added to the points of a step.
         schedule: The numbers of the training.
-        seed: The seed of the order of points and of the noise.
-        stop: Without held-out points, the number of steps of each mixture, ``(V,)``.
     """
-    torch.manual_seed(seed)
-    size, n = ensemble.size, data.x.shape[1]
-    batch = min(n, min(256, max(32, n // 4)))
-    optimizer = Optimizer(ensemble, schedule)
-    inputs = [t[:, :batch].clone() for t in (data.x, data.target, data.weight)]
+
+    def __init__(self, ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule) -> None:
+        self.ensemble, self.data, self.noise, self.schedule = ensemble, data, noise, schedule
+        self.optimizer = EnsembleAdam(ensemble, schedule.rate, schedule.encoder_rate)
+        self.inputs = [tensor[:, : data.batch_size].clone() for tensor in data.tensors]
+
+    def gradient(self, x: Tensor, target: Tensor | None, weight: Tensor) -> list[Tensor]:
+        """Sets the gradient of a batch, and returns the objective."""
+        self.optimizer.write()
+        value = objective(self.ensemble, x + torch.randn_like(x) @ self.noise, target, weight)
+        self.optimizer.set_gradient(torch.autograd.grad(value.sum(), self.optimizer.parameters))
+        return [value.detach()]
+
+    def phases(self) -> Iterator[tuple[Work, int]]:
+        """Yields what sets the gradient in the warm-up and after it, and the number of steps of each."""
+        x, target, weight = self.inputs
+        warmup = min(self.schedule.warmup, self.schedule.steps)
+        if warmup:
+            yield captured(self.gradient, [x, target, weight], warmup), warmup
+        if rest := self.schedule.steps - warmup:
+            yield captured(lambda x, weight: self.gradient(x, None, weight), [x, weight], rest), rest
+
+    def batches(self) -> Iterator[Tensor]:
+        """Yields the rows of one batch after the other, in a new random order each epoch."""
+        size = self.data.batch_size
+        while True:
+            order = torch.randperm(self.data.x.shape[1])
+            yield from order[: len(order) // size * size].view(-1, size)
+
+    def run(self) -> Iterator[int]:
+        """Does one step after the other, and yields the number of each."""
+        batches, done = self.batches(), 0
+        for work, steps in self.phases():
+            for _ in range(steps):
+                rows = next(batches)
+                for own, whole in zip(self.inputs, self.data.tensors, strict=True):
+                    torch.index_select(whole, 1, rows, out=own)
+                work()
+                self.optimizer.step()
+                done += 1
+                yield done
+
+
+def train(ensemble: Ensemble, data: EnsembleData, held_out: Tensor, noise: Tensor, schedule: Schedule) -> Trained:
+    """Maximises the ELBO of each mixture, and leaves each in the state whose held-out ELBO was greatest.
+
+    Args:
+        ensemble: The mixtures.
+        data: Their points.
+        held_out: Other points of theirs, ``(V, m, D)``.
+        noise: The matrix ``(D, D)`` of the noise that is added to the points.
+        schedule: The numbers of the training.
+    """
+    best = elbos(ensemble, held_out).mean(-1).nan_to_num(nan=-math.inf)
+    at = torch.zeros(ensemble.size, dtype=torch.long)
     state = {name: tensor.clone() for name, tensor in tensors_of(ensemble)}
-    best = torch.full((size,), -math.inf) if held_out is None else scores(ensemble, held_out).mean(-1)
-    at = torch.zeros(size, dtype=torch.long)
-    curve = [best.clone()]
-
-    def work(taught: bool) -> Callable[..., list[Tensor]]:
-        def function(x: Tensor, target: Tensor, weight: Tensor) -> list[Tensor]:
-            optimizer.write()
-            noisy = x + torch.randn_like(x) @ noise
-            value = objective(ensemble, noisy, target if taught else None, weight)
-            optimizer.set_gradient(torch.autograd.grad(value.sum(), optimizer.parameters))
-            return [value.detach()]
-
-        return function
-
-    most = schedule.steps if stop is None else int(stop.max())
-    read = None if held_out is None else replayed(lambda x: [scores(ensemble, x).mean(-1)], [held_out], most)
-    an_epoch = max(1, n // batch)
-    step, done = 0, False
-    for taught, until in ((True, min(schedule.warmup, most)), (False, most)):
-        if step >= until or done:
+    descent = Descent(ensemble, data, noise, schedule)
+    interval = max(1, data.x.shape[1] // data.batch_size)
+    read = captured(lambda x: [elbos(ensemble, x).mean(-1)], [held_out], schedule.steps // interval)
+    for step in descent.run():
+        if step % interval and step < schedule.steps:
             continue
-        go = replayed(work(taught), inputs, until - step)
-        while step < until and not done:
-            order = torch.randperm(n)
-            for indices in order[: an_epoch * batch].view(an_epoch, batch):
-                for own, whole in zip(inputs, (data.x, data.target, data.weight), strict=True):
-                    torch.index_select(whole, 1, indices, out=own)
-                go()
-                optimizer.step()
-                step += 1
-                if stop is not None and bool((stop == step).any()):
-                    optimizer.write()
-                    keep(ensemble, state, stop == step)
-                    at[stop == step] = step
-                if step >= until:
-                    break
-            if read is not None:
-                optimizer.write()
-                now = read()[0].nan_to_num(nan=-math.inf)
-                curve.append(now.clone())
-                better = now > best + 1e-4
-                best = torch.where(better, now, best)
-                at[better] = step
-                keep(ensemble, state, better)
-                done = bool((step - at.clamp(min=schedule.warmup) > schedule.patience).all())
-    for name, tensor in tensors_of(ensemble):
-        tensor.copy_(state[name])
-    return Trained(at, best, curve)
+        descent.optimizer.write()
+        now = read()[0].nan_to_num(nan=-math.inf)
+        better = now > best + LEAST_GAIN
+        best, at = torch.where(better, now, best), torch.where(better, step, at)
+        keep(ensemble, state, better)
+        if step - max(int(at.max()), schedule.warmup) > schedule.patience:
+            break
+    restore(ensemble, state)
+    return Trained(at, best)
 
 
+def train_for(ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule, steps: int) -> None:
+    """Maximises the ELBO of each mixture by a number of steps."""
+    descent = Descent(ensemble, data, noise, replace(schedule, steps=steps))
+    for _ in descent.run():
+        pass
+    descent.optimizer.write()
+
+
+@torch.no_grad()
 def keep(ensemble: Ensemble, state: dict[str, Tensor], which: Tensor) -> None:
     """Copies the parameters of some mixtures into a state."""
     if bool(which.any()):
         for name, tensor in tensors_of(ensemble):
             state[name][which] = tensor[which]
+
+
+@torch.no_grad()
+def restore(ensemble: Ensemble, state: dict[str, Tensor]) -> None:
+    """Gives an ensemble the parameters of a state."""
+    for name, tensor in tensors_of(ensemble):
+        tensor.copy_(state[name])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from pyro_vmonf._io import write_json
+from pyro_vmonf.checkpointing.search_report import SearchReport
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.models.mixture import FlowMixture
 
@@ -34,6 +35,7 @@ class History:
             ``validation_evidence``, ``seconds`` and ``chosen``. It is empty if there was no choice.
         stopped: Why the fit ended: ``"epochs"`` where all were done, ``"on_epoch"`` where that returned True, and an
             empty text where it was interrupted.
+        search: What :func:`~pyro_vmonf.fit_mixture` tried; None elsewhere.
 
     Examples:
         >>> from pyro_vmonf.training import History
@@ -44,6 +46,7 @@ class History:
     rows: list[Row] = field(default_factory=list)
     restarts: list[dict[str, float | str]] = field(default_factory=list)
     stopped: str = ""
+    search: SearchReport | None = None
 
     def __repr__(self) -> str:
         last = {

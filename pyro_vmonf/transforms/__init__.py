@@ -10,6 +10,7 @@ from pyro_vmonf.transforms.permutation import Permutation, Reverse
 from pyro_vmonf.transforms.spline import rational_quadratic_spline
 from pyro_vmonf.transforms.spline_transforms import spline_autoregressive, spline_coupling
 from pyro_vmonf.transforms.stacking import Stacked, clear_caches, select
+from pyro_vmonf.transforms.standardize import Standardize
 from pyro_vmonf.transforms.whitening import Whitening
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Permutation",
     "Reverse",
     "Stacked",
+    "Standardize",
     "Whitening",
     "affine_autoregressive",
     "affine_coupling",

@@ -1,0 +1,80 @@
+"""A mixture whose start, flows and number of steps are chosen by the data."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from pyro_vmonf._validation import as_floats, check_count, check_finite, check_weights
+from pyro_vmonf.automatic.folds import Scale, distinct
+from pyro_vmonf.automatic.modules import modules_of
+from pyro_vmonf.automatic.search import Search
+from pyro_vmonf.automatic.starts import STARTS, candidates
+from pyro_vmonf.checkpointing.history import History
+from pyro_vmonf.guides.encoder import SoftmaxEncoder
+from pyro_vmonf.initialization.initializer import as_initializers
+from pyro_vmonf.models.mixture import FlowMixture
+
+__all__ = ["fit_mixture"]
+
+
+def fit_mixture(
+    x: object,
+    n_components: int,
+    *,
+    sample_weight: object = None,
+    initializer: object = "auto",
+    seed: int = 0,
+    progress: bool = True,
+) -> tuple[FlowMixture, SoftmaxEncoder, History]:
+    """Fits a mixture of flows whose start, flows and number of steps are chosen by the data.
+
+    The points are standardised. Gaussian mixtures and clusterings compete as starts: each becomes a mixture of flows
+    that has exactly the density of its Gaussians, with an encoder that has exactly their responsibilities, and is
+    trained on some of the points while others are held out. The start that wins is offered other flows, and the
+    simplest that is not worse by a standard error is trained on all points, for as many steps as were best. Where no
+    flow is better than the Gaussians, the result is the Gaussian mixture.
+
+    Args:
+        x: The points ``(N, D)``: a tensor, an array, a data frame or rows of numbers, finite, in any units.
+        n_components: The number K of components.
+        sample_weight: The weights of the points ``(N,)``, at least 0: a point of weight 2 counts as two.
+        initializer: The clusterings that compete, as ``fit`` takes them; ``"auto"`` for three Gaussian mixtures, a
+            spectral clustering, Ward's and single linkage.
+        seed: The seed of all that is random.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The model and the guide, plain Pyro modules in float64 that take x in its own units, and a history whose
+        ``search`` says what was tried and what each try scored.
+
+    Raises:
+        TypeError, ValueError: For data or settings that cannot be used, before any work.
+
+    Examples:
+        >>> from pyro_vmonf import evaluate, fit_mixture
+        >>> from pyro_vmonf.data import pinwheel
+        >>> x, _ = pinwheel(20, wings=2)
+        >>> model, guide, history = fit_mixture(100 * x, 2, initializer="gmm", progress=False)
+        >>> evaluate(model, guide, 100 * x).encoder_probs.shape
+        torch.Size([40, 2])
+    """
+    k, seed = check_count("n_components", n_components), check_count("seed", seed, 0)
+    points = as_floats("x", x).double()
+    if points.dim() != 2 or not points.shape[1]:
+        raise ValueError(f"x: expected shape (N, D), got {tuple(points.shape)}")
+    check_finite("x", points)
+    weight = torch.ones(len(points)) if sample_weight is None else check_weights("sample_weight", sample_weight, points)
+    kept = weight > 0
+    points, weight, _ = distinct(points[kept], weight[kept].double())
+    if len(points) <= k:
+        raise ValueError(f"x: expected more than n_components = {k} distinct points, got {len(points)}")
+    scale = Scale.of(points, weight)
+    standardized = scale.standardized(points)
+    initializers = as_initializers(list(STARTS) if isinstance(initializer, str) and initializer == "auto" else initializer, points.shape[1])
+    found = candidates([one for one in initializers if one is not None], standardized, k, weight, seed)
+    with tqdm(total=0, desc="fit_mixture", disable=not progress, bar_format="{desc}") as bar:
+        search = Search(standardized, weight, found, seed=seed, progress=bar.set_description_str)
+        ensemble, _, report = search.run()
+    model, guide = modules_of(ensemble.double(), scale)
+    return model, guide, History(search=report)

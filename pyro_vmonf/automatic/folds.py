@@ -1,0 +1,65 @@
+"""The points as a search sees them: distinct, sorted, standardised, and divided into folds."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Folds", "Scale", "distinct", "folds_of"]
+
+MANY, SOME = 200, 450  # up to so many points there are five folds, or two; above, one part is held out
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The mean and standard deviation of each feature, ``(D,)``; a constant feature has the deviation 1."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, weight: Tensor) -> "Scale":
+        """Returns those of weighted points ``(N, D)``."""
+        share = (weight / weight.sum()).unsqueeze(-1)
+        mean = (share * x).sum(0)
+        deviation = (share * (x - mean).square()).sum(0).sqrt()
+        least = 1e-12 * mean.abs().clamp(min=torch.finfo(x.dtype).tiny)
+        return cls(mean, torch.where(deviation > least, deviation, torch.ones_like(deviation)))
+
+    def standardized(self, x: Tensor) -> Tensor:
+        """Returns ``(x − mean) / deviation``."""
+        return (x - self.mean) / self.deviation
+
+
+def distinct(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the distinct points in lexicographic order, the sum of the weights of each, and each row's point.
+
+    So repeated rows equal weights, and the order of rows is no matter.
+
+    Args:
+        x: The points ``(N, D)``.
+        weight: Their weights, above 0, ``(N,)``.
+    """
+    points, index = torch.unique(x + 0.0, dim=0, return_inverse=True)  # −0 becomes 0
+    return points, weight.new_zeros(len(points)).index_add_(0, index, weight), index
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The points that each fold trains on, and those that it holds out."""
+
+    kept: list[Tensor]
+    held_out: list[Tensor]
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+
+def folds_of(n: int, seed: int) -> Folds:
+    """Returns folds of n points in a random order: a fifth of them is held out, or each fifth in turn."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    count = 5 if n <= MANY else 2 if n <= SOME else 1
+    size = max(1, n // 5)
+    cuts = [slice(i * size, (i + 1) * size) for i in range(count)]
+    kept = [torch.cat([order[: cut.start], order[cut.stop :]]) for cut in cuts]
+    return Folds(kept, [order[cut] for cut in cuts])

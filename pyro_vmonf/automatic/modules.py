@@ -1,0 +1,63 @@
+"""The model and the guide, plain Pyro modules, of one mixture of an ensemble."""
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vmonf.automatic.ensemble import Ensemble
+from pyro_vmonf.automatic.folds import Scale
+from pyro_vmonf.components.stacked import StackedFlow, StandardNormal
+from pyro_vmonf.guides.discriminant import DiscriminantNetwork
+from pyro_vmonf.guides.encoder import SoftmaxEncoder
+from pyro_vmonf.models.mixture import FlowMixture
+from pyro_vmonf.transforms.standardize import Standardize
+
+__all__ = ["modules_of"]
+
+
+class Standardized(nn.Module):
+    """A network of standardised points.
+
+    Args:
+        scale: The map whose inverse standardises them.
+        network: The network.
+    """
+
+    def __init__(self, scale: Standardize, network: nn.Module) -> None:
+        super().__init__()
+        self.scale, self.network = scale, network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns what the network gives for standardised points."""
+        y: Tensor = self.network(self.scale._inverse(x))
+        return y
+
+
+def modules_of(ensemble: Ensemble, scale: Scale) -> tuple[FlowMixture, SoftmaxEncoder]:
+    """Returns the model and the guide of an ensemble of one mixture, which take x in its own units.
+
+    Args:
+        ensemble: The ensemble, of size 1.
+        scale: The mean and deviation of each feature.
+    """
+    d, k, dtype = ensemble.features, ensemble.n_components, ensemble.log_weights.dtype
+    shared = nn.ModuleList(ensemble.warp.shared_parts(d))
+    private = nn.ModuleList(ensemble.warp.private_parts(d, k))
+    network = DiscriminantNetwork(d, k)
+    for mine, theirs in ((shared, ensemble.shared), (private, ensemble.private), (network, ensemble.encoder)):
+        take(mine, theirs)
+    units = [Standardize(scale.mean.to(dtype), scale.deviation.to(dtype)) for _ in range(2)]
+    components = StackedFlow(StandardNormal(d), [*private, *shared, units[0]])
+    model = FlowMixture(components, weights="learned")
+    with torch.no_grad():
+        for parameter in model.weights.parameters():
+            parameter.copy_(ensemble.log_weights[0])
+    guide = SoftmaxEncoder(Standardized(units[1], network), k)
+    return model.to(dtype).eval(), guide.to(dtype).eval()
+
+
+@torch.no_grad()
+def take(mine: nn.Module, theirs: nn.Module) -> None:
+    """Copies the tensors of a module of one mixture from one of a stack of size 1, which have one axis more."""
+    own = [*mine.parameters(), *mine.buffers()]
+    for a, b in zip(own, [*theirs.parameters(), *theirs.buffers()], strict=True):
+        a.data = b.detach().clone().view(a.shape)

@@ -1,0 +1,115 @@
+"""The clusterings that compete as starts, and the Gaussians of each on any part of the points."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor
+
+from pyro_vmonf.automatic.ensemble import Gaussians
+from pyro_vmonf.initialization.gaussian_mixture import default_ridge, fit_gaussian_mixture
+from pyro_vmonf.initialization.gaussians import cluster_gaussians
+from pyro_vmonf.initialization.initializer import Initializer
+from pyro_vmonf.initialization.linkage import NoClustersError
+
+__all__ = ["STARTS", "Candidate", "candidates", "gaussians_on"]
+
+STARTS = ("gmm", "gmm-tied", "gmm-diag", "spectral", "ward", "linkage")
+"""The methods that compete, see :class:`~pyro_vmonf.Initializer`."""
+
+MIXTURES = {"gmm": "full", "gmm-tied": "tied", "gmm-diag": "diag"}
+SAME = 0.98  # starts whose adjusted Rand index is greater run once
+LEAST_SHARE = 0.02  # of each other component in a point of a hard clustering, in all
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A clustering from which a fit may begin.
+
+    Attributes:
+        name: The name of its method.
+        responsibilities: The share of each component in each point, ``(N, K)``.
+        covariance_type: That of its Gaussians: ``"full"``, ``"tied"`` or ``"diag"``.
+        is_mixture: Whether these are a fitted Gaussian mixture, not the Gaussians of hard clusters.
+    """
+
+    name: str
+    responsibilities: Tensor
+    covariance_type: str = "full"
+    is_mixture: bool = False
+
+    @property
+    def labels(self) -> Tensor:
+        """The component with the greatest share in each point, ``(N,)``."""
+        return self.responsibilities.argmax(1)
+
+
+def candidates(
+    initializers: Sequence[Initializer], x: Tensor, n_components: int, weight: Tensor, seed: int
+) -> list[Candidate]:
+    """Returns the clusterings of the points, of any two that agree the first; those that fail are left out.
+
+    Args:
+        initializers: The methods.
+        x: The points ``(N, D)``.
+        n_components: The number K of components.
+        weight: The weights of the points, ``(N,)``.
+        seed: The seed of the methods.
+
+    Raises:
+        ValueError: If none finds K clusters.
+    """
+    found: list[Candidate] = []
+    for one in initializers:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                start = one.start(x, n_components, weight=weight, seed=seed)
+        except NoClustersError:
+            continue
+        candidate = as_candidate(one, start.responsibilities)
+        sizes = candidate.labels.bincount(minlength=n_components)
+        if bool((sizes > 0).all()) and not any(agree(candidate, other) for other in found):
+            found.append(candidate)
+    if not found:
+        names = [one.name for one in initializers]
+        raise ValueError(f"initializer: expected a method that finds {n_components} clusters, but none of {names} does")
+    return found
+
+
+def as_candidate(initializer: Initializer, responsibilities: Tensor) -> Candidate:
+    """Returns what an initializer found; the shares of hard clusters are moved a little towards equal ones."""
+    method = initializer.method if isinstance(initializer.method, str) else ""
+    if method in MIXTURES and initializer.features is None:
+        return Candidate(initializer.name, responsibilities, MIXTURES[method], is_mixture=True)
+    k = responsibilities.shape[1]
+    return Candidate(initializer.name, (1 - LEAST_SHARE) * responsibilities + LEAST_SHARE / k)
+
+
+def agree(a: Candidate, b: Candidate) -> bool:
+    """Returns whether two clusterings are nearly the same."""
+    return float(adjusted_rand_score(a.labels.numpy(), b.labels.numpy())) > SAME
+
+
+def gaussians_on(candidate: Candidate, x: Tensor, weight: Tensor, rows: Tensor | None = None) -> Gaussians:
+    """Returns the Gaussians of a candidate on some of the points, as one mixture ``(1, K, …)``.
+
+    A Gaussian mixture is fitted to these points alone, from the responsibilities that all of them gave it, so that
+    points left out have no part in it. Covariances of hard clusters are shrunk, see
+    :func:`~pyro_vmonf.initialization.gaussians.cluster_gaussians`.
+    """
+    chosen = torch.arange(len(x)) if rows is None else rows
+    points, mass, shares = x[chosen].double(), weight[chosen].double(), candidate.responsibilities[chosen].double()
+    kind = candidate.covariance_type
+    if candidate.is_mixture:
+        fitted = fit_gaussian_mixture(
+            points, shares.shape[1], covariance_type=kind, weight=mass, responsibilities=shares
+        )
+        weights, means, covariances = fitted.weights, fitted.means, fitted.covariances
+    else:
+        ridge = 10 * default_ridge(points, mass)
+        weights, means, covariances = cluster_gaussians(points, shares, covariance_type=kind, weight=mass, ridge=ridge)
+    log_weights = weights.clamp(min=1e-6).log()
+    return Gaussians(log_weights[None], means[None], covariances[None].contiguous())

@@ -1,0 +1,69 @@
+"""What a search tried and what each try scored."""
+
+from dataclasses import dataclass, field
+
+__all__ = ["Choice", "Row", "SearchReport"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One try.
+
+    Attributes:
+        start: The method of the start.
+        warp: What the flows add to its Gaussians, see :data:`~pyro_vmonf.automatic.warps.WARPS`.
+        elbo: The mean held-out ELBO in nats, in the units of x.
+        steps: The number of steps at which it was greatest, the median of the folds.
+        cut: The share of neighbour edges that lead out of a cluster, of the worst cluster; None where not measured.
+    """
+
+    start: str
+    warp: str
+    elbo: float
+    steps: int
+    cut: float | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen: a start, its type of covariances, a warp, and the number of steps."""
+
+    start: str
+    covariance_type: str
+    warp: str
+    steps: int
+
+
+@dataclass
+class SearchReport:
+    """What a search tried, what it chose and why; it prints as a table.
+
+    Attributes:
+        choice: What was chosen.
+        rows: The tries, in their order.
+        folds: The number of folds; each held out a fifth of the points.
+        points: The number of distinct points.
+        reasons: Why this start and this warp, in sentences.
+
+    Examples:
+        >>> from pyro_vmonf.checkpointing.search_report import Choice, Row, SearchReport
+        >>> print(SearchReport(Choice("gmm", "full", "N", 0), [Row("gmm", "N", -1.5, 0, 0.25)], 1, 100))
+        start  warp  held-out ELBO, nats  steps    cut
+        gmm    N                  -1.500      0   .250  chosen
+    """
+
+    choice: Choice
+    rows: list[Row]
+    folds: int
+    points: int
+    reasons: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        width = max([5, *(len(row.start) for row in self.rows)])
+        lines = [f"{'start':{width}}  warp  held-out ELBO, nats  steps    cut"]
+        chosen = (self.choice.start, self.choice.warp)
+        for row in self.rows:
+            cut = "–" if row.cut is None else f"{row.cut:.3f}".lstrip("0")
+            mark = "  chosen" if (row.start, row.warp) == chosen else ""
+            lines.append(f"{row.start:{width}}  {row.warp:4}  {row.elbo:19.3f}  {row.steps:5}  {cut:>5}{mark}")
+        return "\n".join([*lines, *self.reasons])
