@@ -7,17 +7,21 @@ import sys
 import warnings
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import KernelDensity
 
+import pyro_vmonf
+
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 sys.path.append(str(FOLDER))
 
-from default_parts import compare, fcs, keel, report, rows, sets, shapes, tables, wheels  # noqa: E402
+from default_parts import compare, fcs, flows, keel, ours, report, rows, sets, shapes, tables, wheels  # noqa: E402
 from default_parts.found import Found, scale_of, standardized, validation  # noqa: E402
 from default_parts.kernel import log_density  # noqa: E402
 from default_parts.methods import METHODS, Method, missing  # noqa: E402
@@ -88,6 +92,10 @@ def test_columns_without_a_density_of_their_own_are_left_out():
     rare[0] = 1
     x = np.column_stack([a, rare, b, np.full(300, 3.0), 2 * a - b + 1])
     np.testing.assert_array_equal(tables.independent(x), np.column_stack([a, b]))
+
+
+def test_atoms_are_counted():
+    assert tables.atoms(np.array([[1.0, 1.0], [1.0, 2.0], [1.0, 3.0], [4.0, 4.0], [5.0, 5.0]])) == 1
 
 
 def test_wheel_that_is_nowhere_says_where_to_put_it(monkeypatch, tmp_path):
@@ -199,7 +207,16 @@ def test_nemenyi_of_demsars_example():
 
 def row(density, accuracy, **other):
     """A row as the files have it."""
-    cost = {"seconds": 1.0, "cpu_seconds": 1.0, "peak_mb": 1.0, "n_train": 140, "n_test": 60}
+    cost = {
+        "seconds": 1.0,
+        "cpu_seconds": 1.0,
+        "peak_mb": 1.0,
+        "n_train": 140,
+        "n_test": 60,
+        "features": 2,
+        "k": 2,
+        "atoms": 0,
+    }
     return {"density": density, "accuracy": accuracy, "ari": 0.0} | cost | other
 
 
@@ -263,10 +280,28 @@ def test_quick_rival_gives_what_it_says(name):
     assert ("accuracy" in found) == ("clusters" in METHODS[name].gives)
 
 
+def test_our_density_is_in_units_of_standardised_points(monkeypatch):
+    x, x_test = np.random.default_rng(0).standard_normal((2, 40, 2)) * [3.0, 0.1] + [5.0, -2.0]
+    mean, scale = scale_of(x)
+
+    def fit_mixture(x, n_components, *, seed, progress):
+        return torch.distributions.Normal(torch.tensor(mean), torch.tensor(scale)), n_components, None
+
+    def evaluate(model, k, x):
+        probs = torch.eye(k)[(x[:, 0] > 5).long()]
+        evidence = model.log_prob(x).sum(-1)
+        return SimpleNamespace(evidence=evidence, encoder_probs=probs, responsibilities=probs, inference_gap=evidence)
+
+    monkeypatch.setattr(pyro_vmonf, "fit_mixture", fit_mixture, raising=False)
+    monkeypatch.setattr(ours, "evaluate", evaluate)
+    found = ours.ours(x, 2, x_test, 0)
+    np.testing.assert_allclose(found.log_prob, stats.norm.logpdf((x_test - mean) / scale).sum(1))
+    np.testing.assert_array_equal(found.labels, x_test[:, 0] > 5)
+
+
 @pytest.mark.parametrize("name", ["nsf", "kmeans-flows"])
 def test_flow_gives_what_it_says(name, monkeypatch):
     pytest.importorskip("zuko")
-    from default_parts import flows
 
     monkeypatch.setattr(flows, "EPOCHS", 2)
     found = rows.measured(sets.split(sets.load("few-clouds"), 0), METHODS[name].run, 0)
@@ -275,7 +310,6 @@ def test_flow_gives_what_it_says(name, monkeypatch):
 
 
 def test_small_cluster_is_a_normal_distribution():
-    flows = pytest.importorskip("default_parts.flows")
     x = np.random.default_rng(0).standard_normal((60, 1)) * [3.0]
     grid = np.linspace(-30, 30, 6001)[:, None]
     log_prob = flows.log_prob_of_cluster(x[: flows.FEWEST - 1], grid, 0)

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import torch
-from default_parts.found import Found, scale_of, validation
+from default_parts.found import Found, validation
 from pyro.distributions import enable_validation
 from scipy.special import logsumexp
 from sklearn.cluster import KMeans
@@ -18,6 +18,7 @@ from pyro_vmonf._torch import isolated_random_state
 __all__ = ["kmeans_flows", "spline_flow"]
 
 EPOCHS, PATIENCE, BATCH, RATE = 300, 20, 256, 1e-3
+SMALLEST_SCALE = 0.1  # of a column in a cluster, in units of all training points: some columns hardly vary there
 FEWEST = 20  # points in a cluster, below which it is a normal distribution with the cluster's own scales
 
 
@@ -49,7 +50,7 @@ def kmeans_flows(x, k, x_test, seed):
 
 def log_prob_of_cluster(x, x_test, seed):
     """The log-density of the test points under a flow of standardised points of a cluster."""
-    mean, scale = scale_of(x)
+    mean, scale = x.mean(0), np.maximum(x.std(0), SMALLEST_SCALE)
     x, x_test = (x - mean) / scale, (x_test - mean) / scale
     if len(x) < FEWEST:
         return -0.5 * (x_test**2 + math.log(2 * math.pi)).sum(1) - np.log(scale).sum()

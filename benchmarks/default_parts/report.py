@@ -5,7 +5,7 @@ import math
 import numpy as np
 from default_parts.compare import corrected_test, friedman, holm, nemenyi, ranks
 from default_parts.methods import METHODS
-from default_parts.sets import SETS, load
+from default_parts.sets import SETS
 
 __all__ = ["METRICS", "markdown", "report"]
 
@@ -28,14 +28,15 @@ def report(rows, reference):
         reference: The name of the method that the others are compared with.
     """
     metrics = {metric: said_of(rows, metric, reference) for metric in METRICS}
-    sets = {name: about(name) for name in rows}
+    sets = {name: about(name, each) for name, each in rows.items()}
     return {"reference": reference, "sets": sets, "metrics": metrics, "cost": cost(rows), "errors": errors(rows)}
 
 
-def about(name):
-    """What a set is."""
-    points = load(name)
-    return {"kind": SETS[name].kind, "n": len(points.x), "features": points.x.shape[1], "k": points.k}
+def about(name, each):
+    """What a set is, by any of its rows."""
+    row = next(row for found in each.values() for row in found.values())
+    sizes = {key: row[key] for key in ("features", "k", "atoms")}
+    return {"kind": SETS[name].kind, "n": row["n_train"] + row["n_test"], **sizes}
 
 
 def value(row, metric):
@@ -193,7 +194,8 @@ def metric_tables(said, metric, title, digits):
 def about_set(said, name):
     """A set's name and sizes."""
     one = said["sets"][name]
-    return f"{name} ({one['n']} × {one['features']}, {one['k']})"
+    atoms = f"; atoms in {one['atoms']}" if one["atoms"] else ""
+    return f"{name} ({one['n']} × {one['features']}, {one['k']}{atoms})"
 
 
 def difference_table(said, found, digits):

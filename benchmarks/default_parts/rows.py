@@ -9,6 +9,7 @@ import numpy as np
 from default_parts import sets
 from default_parts.memory import Peak
 from default_parts.methods import METHODS, version
+from default_parts.tables import atoms
 from sklearn.metrics import adjusted_rand_score
 
 from pyro_vmonf._io import write_json
@@ -54,6 +55,7 @@ def in_process(split, run, seed):
         child.join()
         raise RuntimeError(f"a row's process ended with exit code {child.exitcode} before it was done") from None
     finally:
+        child.kill()  # it has said all, or this process is told to end
         child.join()
 
 
@@ -67,7 +69,13 @@ def measured(split, run, seed):
         except Exception as error:  # a rival's failure is a result
             row = {"error": f"{type(error).__name__}: {error}"}
     cost = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu, "peak_mb": peak.rise}
-    return {**row, **cost, "n_train": len(split.x), "n_test": len(split.x_test)}
+    return {**row, **cost, **sizes(split)}
+
+
+def sizes(split):
+    """What the report says of a set, so that it needs no data."""
+    about = {"features": split.x.shape[1], "k": split.k, "atoms": atoms(split.x)}
+    return {"n_train": len(split.x), "n_test": len(split.x_test), **about}
 
 
 def scores(found, y):

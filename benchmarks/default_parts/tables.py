@@ -8,7 +8,7 @@ from default_parts import fcs, keel
 from default_parts.wheels import read
 from sklearn import datasets
 
-__all__ = ["KEEL", "cytometry", "diabetes", "independent", "keel_table", "penguins", "scikit"]
+__all__ = ["KEEL", "atoms", "cytometry", "diabetes", "independent", "keel_table", "penguins", "scikit"]
 
 KEEL = (
     "banana",
@@ -83,7 +83,19 @@ def independent(x, common=0.99, tolerance=1e-4):
     A column that is a linear combination of others has no density, and a score in nats would tell how small a ridge the
     method adds. ``tolerance`` is the standard deviation of what is left of a column, in units of its own.
     """
-    shares = np.array([np.unique(column, return_counts=True)[1].max() / len(x) for column in x.T])
-    x = x[:, shares < common]
+    x = x[:, commonest(x) < common]
     left = np.abs(np.diag(np.linalg.qr((x - x.mean(0)) / x.std(0), mode="r"))) / np.sqrt(len(x))
     return x[:, left > tolerance]
+
+
+def atoms(x, share=0.25):
+    """The number of columns in which one value has a share.
+
+    There a density has no bound, and a score in nats tells how narrow the normal distributions are that a method dares.
+    """
+    return int((commonest(x) >= share).sum())
+
+
+def commonest(x):
+    """The share of the commonest value of each column."""
+    return np.array([np.unique(column, return_counts=True)[1].max() / len(x) for column in x.T])
