@@ -33,6 +33,10 @@ COMMANDS = {
         "--out",
         "labels",
     ],
+    "default_call": [
+        *("--sets", "few-clouds", "--methods", "gmm", "ward", "--splits", "1"),
+        *("--out", "default-call"),
+    ],
     "equal": ["--only", "start"],
     "hostile": ["--kills", "5", "--kinds", "start"],
     "size": [],
