@@ -1,7 +1,6 @@
 """The library's default call: ``fit_mixture(x, n_components)`` on raw points, and nothing else said."""
 
 import numpy as np
-import torch
 from default_parts.found import Found, scale_of
 
 from pyro_vmonf.evaluation import evaluate
@@ -13,8 +12,8 @@ def ours(x, k, x_test, seed):
     """The default call; its density is brought to the units of the standardised training points."""
     from pyro_vmonf import fit_mixture
 
-    model, guide, _ = fit_mixture(tensor(x), k, seed=seed, progress=False)
-    evaluation = evaluate(model, guide, tensor(x_test))
+    model, guide, _ = fit_mixture(x, k, seed=seed, progress=False)
+    evaluation = evaluate(model, guide, x_test)
     units = np.log(scale_of(x)[1]).sum()
     exact = evaluation.responsibilities.argmax(-1)
     return Found(
@@ -25,8 +24,3 @@ def ours(x, k, x_test, seed):
             "posterior_agrees": float((exact == evaluation.encoder_probs.argmax(-1)).double().mean()),
         },
     )
-
-
-def tensor(x):
-    """The array as a tensor of the default type."""
-    return torch.as_tensor(x, dtype=torch.get_default_dtype())
