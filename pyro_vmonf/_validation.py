@@ -150,6 +150,13 @@ def check_weights(name: str, weight: object, x: Tensor) -> Tensor:
     return given
 
 
+def check_scales(name: str, scale: Tensor, like: Tensor) -> None:
+    """Raises ``ValueError`` if ``scale`` does not hold numbers above 0 in the shape of a vector."""
+    if like.dim() != 1 or scale.shape != like.shape or not bool((scale > 0).all()):
+        shape = tuple(like.shape)
+        raise ValueError(f"{name}: expected numbers above 0 in a vector of shape {shape}, got {scale.tolist()}")
+
+
 def as_floats(name: str, given: object) -> Tensor:
     """Returns numbers as a floating-point tensor without a gradient.
 

@@ -216,6 +216,8 @@ def test_shared_transforms_have_one_set_of_weights():
 
 def test_component_shares_memory_and_gradients():
     components = RealNVP(2, 3, transforms=2)
+    for parameter in components.parameters():  # the last layers begin at zero
+        torch.nn.init.normal_(parameter)
     components.component(1).log_prob(torch.randn(9, 2)).sum().backward()
     for name, parameter in components.named_parameters():
         assert bool(parameter.grad[1].abs().sum() > 0), name

@@ -30,6 +30,7 @@ FLOORS += [
     "steps",
     "checkpointing",
     "training",
+    "automatic",
     "selection",
     "testing",
     "reproduce",

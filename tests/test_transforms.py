@@ -17,6 +17,8 @@ from pyro_vmonf.transforms import (
     PLUAffine,
     PReLU,
     Reverse,
+    Standardize,
+    Whitening,
     affine_autoregressive,
     affine_coupling,
     clear_caches,
@@ -101,8 +103,10 @@ REGISTRY = {
     "slope-maf": lambda k: masked_autoregressive_transform(D, (9,), SlopeAutoregressive, SLOPES, components=k),
     "permutation": lambda k: Permutation(torch.tensor([2, 0, 4, 1, 3])),
     "reversal": lambda k: Reverse(),
+    "whitening": lambda k: Whitening(D, components=k),
+    "standardize": lambda k: Standardize(torch.linspace(-2, 3, D), torch.linspace(0.1, 9, D)),
 }
-PRIVATE = sorted(set(REGISTRY) - {"permutation", "reversal"})
+PRIVATE = sorted(set(REGISTRY) - {"permutation", "reversal", "standardize"})
 
 
 def made(name, k=None):
@@ -257,6 +261,9 @@ def test_device_and_dtype(name, device):
 
 def test_made_is_autoregressive():
     made_network = MADE(D, (64, 64), [(), (2, 3)])
+    for layer in made_network.outputs:  # which begin at zero
+        torch.nn.init.normal_(layer.weight)
+        layer.apply_mask()
     for output in range(2):
         matrix = jacobian(lambda x, o=output: made_network(x)[o].squeeze(0), torch.randn(1, D)).squeeze(-2).abs()
         for entry in matrix.reshape(D, -1, D).unbind(1):

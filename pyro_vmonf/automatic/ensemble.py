@@ -60,6 +60,13 @@ class Ensemble(nn.Module):
         """The map between each component's Gaussian and N(0, I)."""
         return cast(Whitening, next(part for part in self.private if isinstance(part, Whitening)))
 
+    def groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Returns the parameters of the flows, and those of the weights and the encoders."""
+        return (
+            [*self.shared.parameters(), *self.private.parameters()],
+            [self.log_weights, *self.encoder.parameters()],
+        )
+
     @torch.no_grad()
     def set_gaussians(self, start: Gaussians) -> None:
         """Sets the Gaussians of all mixtures, and the discriminants of their encoders."""

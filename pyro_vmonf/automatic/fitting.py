@@ -1,8 +1,6 @@
 """A mixture whose start, flows and number of steps are chosen by the data."""
 
-import numpy as np
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from pyro_vmonf._validation import as_floats, check_count, check_finite, check_weights
@@ -71,7 +69,9 @@ def fit_mixture(
         raise ValueError(f"x: expected more than n_components = {k} distinct points, got {len(points)}")
     scale = Scale.of(points, weight)
     standardized = scale.standardized(points)
-    initializers = as_initializers(list(STARTS) if isinstance(initializer, str) and initializer == "auto" else initializer, points.shape[1])
+    initializers = as_initializers(
+        list(STARTS) if isinstance(initializer, str) and initializer == "auto" else initializer, points.shape[1]
+    )
     found = candidates([one for one in initializers if one is not None], standardized, k, weight, seed)
     with tqdm(total=0, desc="fit_mixture", disable=not progress, bar_format="{desc}") as bar:
         search = Search(standardized, weight, found, seed=seed, progress=bar.set_description_str)

@@ -11,10 +11,10 @@ from torch import Tensor
 from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Folds, folds_of
-from pyro_vmonf.checkpointing.search_report import Choice, Row, SearchReport
 from pyro_vmonf.automatic.starts import Candidate, gaussians_on
 from pyro_vmonf.automatic.training import EnsembleData, Schedule, elbos, train, train_for
 from pyro_vmonf.automatic.warps import WARPS
+from pyro_vmonf.checkpointing.search_report import Choice, Row, SearchReport
 from pyro_vmonf.initialization.gaussians import cluster_gaussians
 from pyro_vmonf.initialization.separation import edge_cut, nearest_neighbours
 from pyro_vmonf.moments import COVARIANCE_TYPES

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pyro_vmonf.automatic.ensemble import Ensemble, tensors_of
-from pyro_vmonf.automatic.optimizer import EnsembleAdam
 from pyro_vmonf.steps.replay import CaptureError, Replay
+from pyro_vmonf.steps.rows import RowAdam
 
 __all__ = ["EnsembleData", "Schedule", "Trained", "elbos", "train", "train_for"]
 
@@ -105,7 +105,7 @@ class Descent:
 
     def __init__(self, ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule) -> None:
         self.ensemble, self.data, self.noise, self.schedule = ensemble, data, noise, schedule
-        self.optimizer = EnsembleAdam(ensemble, schedule.rate, schedule.encoder_rate)
+        self.optimizer = RowAdam(ensemble.groups(), (schedule.rate, schedule.encoder_rate), ensemble.size)
         self.inputs = [tensor[:, : data.batch_size].clone() for tensor in data.tensors]
 
     def gradient(self, x: Tensor, target: Tensor | None, weight: Tensor) -> list[Tensor]:
@@ -140,7 +140,7 @@ class Descent:
                 for own, whole in zip(self.inputs, self.data.tensors, strict=True):
                     torch.index_select(whole, 1, rows, out=own)
                 work()
-                self.optimizer.step()
+                self.optimizer.update()
                 done += 1
                 yield done
 

@@ -1,8 +1,8 @@
 """A fixed affine map of each feature."""
 
-import torch
 from torch import Tensor
 
+from pyro_vmonf._validation import check_scales
 from pyro_vmonf.transforms.base import VectorTransform
 
 __all__ = ["Standardize"]
@@ -33,10 +33,7 @@ class Standardize(VectorTransform):
 
     def __init__(self, mean: Tensor, deviation: Tensor) -> None:
         super().__init__()
-        if mean.shape != deviation.shape or mean.dim() != 1 or not bool((deviation > 0).all()):
-            raise ValueError(
-                f"deviation: expected numbers above 0 of shape {tuple(mean.shape)}, got {tuple(deviation.shape)}"
-            )
+        check_scales("deviation", deviation, mean)
         self.register_buffer("mean", mean.clone())
         self.register_buffer("deviation", deviation.clone())
 

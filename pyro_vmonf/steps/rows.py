@@ -1,40 +1,51 @@
-"""Adam on the parameters of several mixtures at once, each with a gradient norm of its own."""
+"""Adam on the parameters of several models at once, each with a gradient norm of its own."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from pyro_vmonf.automatic.ensemble import Ensemble
-
-__all__ = ["EnsembleAdam"]
+__all__ = ["RowAdam"]
 
 MAX_NORM = 5.0
 
 
-class EnsembleAdam:
-    """Maximises by Adam; the parameters of each mixture are a row of a matrix, of the flows and of the encoders.
+class RowAdam:
+    """Maximises by Adam, where each tensor of parameters holds those of V models, along its first axis.
+
+    The parameters of a model are a row of a matrix, so that its gradient's norm is that of a row. A model whose gradient
+    is not finite is left where it is but for its momentum, and does not change the others.
 
     Args:
-        ensemble: The mixtures.
-        rate: The learning rate of the flows.
-        encoder_rate: That of the encoders and the weights.
+        groups: Groups of parameters; the first axis of each is a multiple of V, with the entries of a model together.
+        rates: The learning rate of each group.
+        size: The number V of models.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.steps.rows import RowAdam
+        >>> parameter = torch.nn.Parameter(torch.zeros(2, 3))
+        >>> adam = RowAdam([[parameter]], [0.1], size=2)
+        >>> adam.set_gradient([torch.tensor([[1.0, 0.0, 0.0], [float("nan"), 0.0, 0.0]])])
+        >>> adam.update()
+        >>> adam.write()
+        >>> parameter.data
+        tensor([[0.1000, 0.0000, 0.0000],
+                [0.0000, 0.0000, 0.0000]])
     """
 
-    def __init__(self, ensemble: Ensemble, rate: float, encoder_rate: float) -> None:
-        slow = [ensemble.log_weights, *ensemble.encoder.parameters()]
-        known = {id(p) for p in slow}
-        fast = [p for p in ensemble.parameters() if id(p) not in known]
-        self.size, self.parameters, self.rates = ensemble.size, [*fast, *slow], (rate, encoder_rate)
-        self.views = [p.detach().view(self.size, -1) for p in self.parameters]
+    def __init__(self, groups: Sequence[Sequence[Tensor]], rates: Sequence[float], size: int) -> None:
+        self.size, self.rates = size, list(rates)
+        self.parameters = [parameter for group in groups for parameter in group]
+        self.views = [p.detach().view(size, -1) for p in self.parameters]
         self.sizes = [view.shape[1] for view in self.views]
-        self.widths = [sum(p.numel() for p in group) // self.size for group in (fast, slow)]
+        self.widths = [sum(p.numel() for p in group) // size for group in groups]
         self.values = [part.contiguous() for part in torch.cat(self.views, 1).split(self.widths, 1)]
         self.gradients, self.first, self.second = ([torch.zeros_like(v) for v in self.values] for _ in range(3))
         self.steps = torch.zeros((), dtype=torch.float32, device=self.values[0].device)
 
     def set_gradient(self, gradients: Sequence[Tensor]) -> None:
-        """Takes the gradients, scaled so that the norm of each mixture's is at most 5; 0 where it is not finite."""
+        """Takes the gradients, scaled so that the norm of each model's is at most 5; 0 where it is not finite."""
         whole = torch.cat([g.reshape(self.size, -1) for g in gradients], 1)
         norm = torch.linalg.vector_norm(whole, dim=1, keepdim=True)
         scaled = whole * (MAX_NORM / (norm + 1e-6)).clamp(max=1.0)
@@ -48,7 +59,7 @@ class EnsembleAdam:
         torch._foreach_copy_(self.views, list(torch.cat(self.values, 1).split(self.sizes, 1)))
 
     @torch.no_grad()
-    def step(self) -> None:
+    def update(self) -> None:
         """Updates the values by the gradients."""
         self.steps.add_(1)
         for i, rate in enumerate(self.rates):
