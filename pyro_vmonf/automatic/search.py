@@ -50,6 +50,11 @@ class Try:
     schedule: Schedule
     cut: float
 
+    @property
+    def plain(self) -> Tensor:
+        """The held-out ELBO of each point alone."""
+        return self.values + NEIGHBOURS * self.cut
+
 
 def is_better(a: Tensor, b: Tensor) -> bool:
     """Returns whether held-out values a are above b, by more than one paired standard error of their mean."""
@@ -204,8 +209,8 @@ class Search:
                 tries[warp] = self.alone(warp, self.candidates[chosen], affine, picked)
             best, one = self.simplest(tries), self.candidates[chosen]
             self.rows += [Row(one.name, t.warp, t.elbo, t.steps, t.cut) for t in tries.values()]
-            if other := self.better_mixture(start, tries[best]):
-                one, best = other, "N"
+            if (other := self.best_mixture(start)) and not is_better(tries[best].plain, other[1]):
+                one, best = other[0], "N"
             if best == "N":
                 reasons.append("No warp is better than the start on held-out points: a Gaussian mixture does as well.")
             final = self.refit(one, tries, best)
@@ -242,15 +247,14 @@ class Search:
         names = ", ".join(self.candidates[i].name for i in sorted(nominees))
         return named, [f"Nominated: {names}; {self.candidates[named].name} cuts the fewest neighbour edges."]
 
-    def better_mixture(self, start: Ensemble, chosen: Try) -> Candidate | None:
-        """Returns the best Gaussian mixture among the starts if its held-out ELBO is above that of the chosen try."""
+    def best_mixture(self, start: Ensemble) -> tuple[Candidate, Tensor] | None:
+        """Returns the Gaussian mixture among the starts with the greatest held-out ELBO, and that of each point."""
         count, folds = len(self.candidates), len(self.folds)
-        held = torch.stack([self.x[fold] for fold in self.folds.held_out]).to(torch.get_default_dtype())
+        held = torch.stack([self.x[fold] for fold in self.folds.held_out])
         values = elbos(start, held.repeat_interleave(count, 0)).view(folds, count, -1)
         mixtures = [i for i, one in enumerate(self.candidates) if one.is_mixture]
         best = max(mixtures, key=lambda i: float(values[:, i].mean()), default=None)
-        own = chosen.values + NEIGHBOURS * chosen.cut
-        return self.candidates[best] if best is not None and is_better(values[:, best], own) else None
+        return None if best is None else (self.candidates[best], values[:, best])
 
     def alone(self, warp: str, one: Candidate, affine: Ensemble, picked: Sequence[int]) -> Try:
         """Trains the chosen start with a warp, grown on the trained A where the warp contains it."""
