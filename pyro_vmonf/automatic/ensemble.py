@@ -58,7 +58,7 @@ class Ensemble(nn.Module):
     @property
     def whitening(self) -> Whitening:
         """The map between each component's Gaussian and N(0, I)."""
-        return cast(Whitening, next(part for part in self.private if isinstance(part, Whitening)))
+        return next(part for part in self.private if isinstance(part, Whitening))
 
     def groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Returns the parameters of the flows, and those of the weights and the encoders."""

@@ -10,7 +10,7 @@ from pyro_vmonf.automatic.search import Search
 from pyro_vmonf.automatic.starts import STARTS, candidates
 from pyro_vmonf.checkpointing.history import History
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
-from pyro_vmonf.initialization.initializer import as_initializers
+from pyro_vmonf.initialization.initializer import Initializer, as_initializers
 from pyro_vmonf.models.mixture import FlowMixture
 
 __all__ = ["fit_mixture"]
@@ -69,12 +69,18 @@ def fit_mixture(
         raise ValueError(f"x: expected more than n_components = {k} distinct points, got {len(points)}")
     scale = Scale.of(points, weight)
     standardized = scale.standardized(points)
-    initializers = as_initializers(
-        list(STARTS) if isinstance(initializer, str) and initializer == "auto" else initializer, points.shape[1]
-    )
-    found = candidates([one for one in initializers if one is not None], standardized, k, weight, seed)
+    found = candidates(checked_initializers(initializer, points.shape[1]), standardized, k, weight, seed)
     with tqdm(total=0, desc="fit_mixture", disable=not progress, bar_format="{desc}") as bar:
         search = Search(standardized, weight, found, seed=seed, progress=bar.set_description_str)
         ensemble, _, report = search.run()
     model, guide = modules_of(ensemble.double(), scale)
     return model, guide, History(search=report)
+
+
+def checked_initializers(given: object, features: int) -> list[Initializer]:
+    """Returns the clusterings that compete; raises ``ValueError`` where there are none."""
+    methods = list(STARTS) if isinstance(given, str) and given == "auto" else given
+    initializers = [one for one in as_initializers(methods, features) if one is not None]
+    if not initializers:
+        raise ValueError(f"initializer: expected a clustering, got {given!r}")
+    return initializers

@@ -1,6 +1,5 @@
 """Which start, which warp and how many steps: chosen by held-out points and by the graph of neighbours."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -56,10 +55,12 @@ class Try:
         return self.values + NEIGHBOURS * self.cut
 
 
-def is_better(a: Tensor, b: Tensor) -> bool:
-    """Returns whether held-out values a are above b, by more than one paired standard error of their mean."""
-    d = (a - b).flatten().double()
-    return bool(d.mean() > d.std(correction=0) / math.sqrt(len(d)))
+def is_better(a: Tensor, b: Tensor, weight: Tensor) -> bool:
+    """Returns whether held-out values a are above b, by more than one paired standard error of their weighted mean."""
+    d, share = (a - b).double(), weight.double() / weight.sum()
+    mean = (share * d).sum()
+    error = ((share * (d - mean).square()).sum() * share.square().sum()).sqrt()
+    return bool(mean > error)
 
 
 class Search:
@@ -89,6 +90,8 @@ class Search:
         spread = cluster_gaussians(x, tied.responsibilities, covariance_type="tied", weight=weight)[2][0]
         self.noise = (NOISE * torch.linalg.cholesky(spread).mT).to(torch.get_default_dtype())
         self.near = nearest_neighbours(x.numpy(), NEIGHBOURS)
+        self.held = torch.stack([x[rows] for rows in self.folds.held_out])
+        self.held_weight = torch.stack([weight[rows] for rows in self.folds.held_out])
         self.rows: list[Row] = []
 
     # ---- parts of an ensemble
@@ -119,10 +122,6 @@ class Search:
             torch.stack([one.responsibilities[rows] for rows, one in pairs]).to(dtype),
             torch.stack([self.weight[rows] for rows, _ in pairs]).to(dtype),
         )
-
-    def held_out(self, chosen: Sequence[Candidate]) -> Tensor:
-        """Returns the held-out points of the chosen candidates in each fold."""
-        return torch.stack([self.x[rows] for rows in self.folds.held_out for _ in chosen]).to(torch.get_default_dtype())
 
     def everything(self, size: int) -> Tensor:
         """Returns all points, for each of so many mixtures."""
@@ -161,11 +160,10 @@ class Search:
 
     def scored(self, warp: str, ensemble: Ensemble, steps: Tensor, rows: Sequence[int], schedule: Schedule) -> Try:
         """Returns how some mixtures of an ensemble, one a fold, do as one try."""
-        held = torch.stack([self.x[fold] for fold in self.folds.held_out]).to(torch.get_default_dtype())
-        values = elbos(ensemble, held.repeat_interleave(ensemble.size // len(self.folds), 0))[list(rows)].double()
+        values = self.held_elbos(ensemble).flatten(0, 1)[list(rows)]
         cut = self.cut_by(ensemble, rows)
         middle = int(steps[list(rows)].double().median())
-        return Try(warp, values - NEIGHBOURS * cut, float(values.mean()), middle, schedule, cut)
+        return Try(warp, values - NEIGHBOURS * cut, self.mean(values), middle, schedule, cut)
 
     # ---- the competition
 
@@ -175,22 +173,34 @@ class Search:
         for one in self.candidates:
             kinds = [one.covariance_type] if one.is_mixture else COVARIANCE_TYPES
             options = [replace(one, covariance_type=kind) for kind in kinds]
-            scores = self.fold_means(self.build("N", options, self.folds.kept), len(options))
+            scores = self.fold_means(self.build("N", options, self.folds.kept))
             found.append(options[int(scores.argmax())])
         return found
 
-    def fold_means(self, ensemble: Ensemble, count: int) -> Tensor:
-        """Returns the mean held-out ELBO of each of ``count`` candidates."""
-        held = torch.stack([self.x[fold] for fold in self.folds.held_out]).to(torch.get_default_dtype())
-        return elbos(ensemble, held.repeat_interleave(count, 0)).view(len(self.folds), count, -1).mean((0, 2))
+    def held_elbos(self, ensemble: Ensemble) -> Tensor:
+        """Returns the ELBO of the held-out points of each fold under its mixtures, ``(F, C, m)``."""
+        count = ensemble.size // len(self.folds)
+        return elbos(ensemble, self.held.repeat_interleave(count, 0)).view(len(self.folds), count, -1).double()
+
+    def mean(self, values: Tensor) -> float:
+        """Returns the weighted mean of held-out values ``(F, m)``."""
+        return float((self.held_weight * values).sum() / self.held_weight.sum())
+
+    def fold_means(self, ensemble: Ensemble) -> Tensor:
+        """Returns the mean held-out ELBO of each of the candidates in an ensemble."""
+        return torch.tensor([self.mean(values) for values in self.held_elbos(ensemble).unbind(1)])
+
+    def trained(self, ensemble: Ensemble, chosen: Sequence[Candidate], schedule: Schedule) -> Tensor:
+        """Trains the chosen candidates in each fold, and returns the best step of each."""
+        data, held = self.data(chosen, self.folds.kept), self.held.repeat_interleave(len(chosen), 0)
+        weight = self.held_weight.repeat_interleave(len(chosen), 0)
+        return train(ensemble, data, (held, weight), self.noise, schedule).steps
 
     def compete(self, warp: str) -> tuple[Ensemble, Tensor]:
         """Trains all candidates with one warp; returns the ensemble and the best step of each."""
         self.progress(f"{len(self.candidates)} starts, warp {warp}")
         ensemble = self.build(warp, self.candidates, self.folds.kept)
-        data, held = self.data(self.candidates, self.folds.kept), self.held_out(self.candidates)
-        trained = train(ensemble, data, held, self.noise, self.schedule(warp))
-        return ensemble, trained.steps
+        return ensemble, self.trained(ensemble, self.candidates, self.schedule(warp))
 
     def run(self) -> tuple[Ensemble, Candidate, SearchReport]:
         """Returns the chosen mixture trained on all points, the chosen start, and what was tried."""
@@ -209,7 +219,7 @@ class Search:
                 tries[warp] = self.alone(warp, self.candidates[chosen], affine, picked)
             best, one = self.simplest(tries), self.candidates[chosen]
             self.rows += [Row(one.name, t.warp, t.elbo, t.steps, t.cut) for t in tries.values()]
-            if (other := self.best_mixture(start)) and not is_better(tries[best].plain, other[1]):
+            if (other := self.best_mixture(start)) and not self.is_better(tries[best].plain, other[1]):
                 one, best = other[0], "N"
             if best == "N":
                 reasons.append("No warp is better than the start on held-out points: a Gaussian mixture does as well.")
@@ -231,7 +241,7 @@ class Search:
         """
         count, folds = len(self.candidates), len(self.folds)
         worst = [self.cut_of(one.labels)[1] for one in self.candidates]
-        level = {warp: self.fold_means(ensemble, count) for warp, (ensemble, _) in results.items()}
+        level = {warp: self.fold_means(ensemble) for warp, (ensemble, _) in results.items()}
         affine = results["A"][0]
         whole = elbos(affine, self.everything(affine.size)).view(folds, count, -1).mean((0, 2))
         for warp, (_, steps) in results.items():
@@ -249,11 +259,9 @@ class Search:
 
     def best_mixture(self, start: Ensemble) -> tuple[Candidate, Tensor] | None:
         """Returns the Gaussian mixture among the starts with the greatest held-out ELBO, and that of each point."""
-        count, folds = len(self.candidates), len(self.folds)
-        held = torch.stack([self.x[fold] for fold in self.folds.held_out])
-        values = elbos(start, held.repeat_interleave(count, 0)).view(folds, count, -1)
+        values = self.held_elbos(start)
         mixtures = [i for i, one in enumerate(self.candidates) if one.is_mixture]
-        best = max(mixtures, key=lambda i: float(values[:, i].mean()), default=None)
+        best = max(mixtures, key=lambda i: self.mean(values[:, i]), default=None)
         return None if best is None else (self.candidates[best], values[:, best])
 
     def alone(self, warp: str, one: Candidate, affine: Ensemble, picked: Sequence[int]) -> Try:
@@ -263,18 +271,20 @@ class Search:
         schedule = self.long_schedule() if warp == "P" else self.schedule(warp)
         if len(warp) == 2:
             ensemble.copy_from(affine, picked)
-        data, held = self.data([one], self.folds.kept), self.held_out([one])
-        trained = train(ensemble, data, held, self.noise, schedule)
-        return self.scored(warp, ensemble, trained.steps, range(len(self.folds)), schedule)
+        steps = self.trained(ensemble, [one], schedule)
+        return self.scored(warp, ensemble, steps, range(len(self.folds)), schedule)
 
-    @staticmethod
-    def simplest(tries: dict[str, Try]) -> str:
+    def is_better(self, a: Tensor, b: Tensor) -> bool:
+        """Returns whether held-out values a are above b by a standard error."""
+        return is_better(a, b, self.held_weight)
+
+    def simplest(self, tries: dict[str, Try]) -> str:
         """Returns the best warp, or a simpler one if it is not better by one standard error."""
-        best = max(tries, key=lambda warp: float(tries[warp].values.mean()))
-        if best != "N" and not is_better(tries[best].values, tries["N"].values):
+        best = max(tries, key=lambda warp: self.mean(tries[warp].values))
+        if best != "N" and not self.is_better(tries[best].values, tries["N"].values):
             return "N"
-        if best not in ("N", "A") and not is_better(tries[best].values, tries["A"].values):
-            return "A" if is_better(tries["A"].values, tries["N"].values) else best
+        if best not in ("N", "A") and not self.is_better(tries[best].values, tries["A"].values):
+            return "A" if self.is_better(tries["A"].values, tries["N"].values) else best
         return best
 
     def refit(self, one: Candidate, tries: dict[str, Try], warp: str) -> Ensemble:

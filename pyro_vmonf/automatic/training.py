@@ -145,22 +145,26 @@ class Descent:
                 yield done
 
 
-def train(ensemble: Ensemble, data: EnsembleData, held_out: Tensor, noise: Tensor, schedule: Schedule) -> Trained:
+def train(
+    ensemble: Ensemble, data: EnsembleData, held_out: tuple[Tensor, Tensor], noise: Tensor, schedule: Schedule
+) -> Trained:
     """Maximises the ELBO of each mixture, and leaves each in the state whose held-out ELBO was greatest.
 
     Args:
         ensemble: The mixtures.
         data: Their points.
-        held_out: Other points of theirs, ``(V, m, D)``.
+        held_out: Other points of theirs, ``(V, m, D)``, and the weights of these, ``(V, m)``.
         noise: The matrix ``(D, D)`` of the noise that is added to the points.
         schedule: The numbers of the training.
     """
-    best = elbos(ensemble, held_out).mean(-1).nan_to_num(nan=-math.inf)
+    points, weight = (tensor.to(data.x) for tensor in held_out)
+    share = weight / weight.sum(-1, keepdim=True)
+    best = (share * elbos(ensemble, points)).sum(-1).nan_to_num(nan=-math.inf)
     at = torch.zeros(ensemble.size, dtype=torch.long)
     state = {name: tensor.clone() for name, tensor in tensors_of(ensemble)}
     descent = Descent(ensemble, data, noise, schedule)
     interval = max(1, data.x.shape[1] // data.batch_size)
-    read = captured(lambda x: [elbos(ensemble, x).mean(-1)], [held_out], schedule.steps // interval)
+    read = captured(lambda x: [(share * elbos(ensemble, x)).sum(-1)], [points], schedule.steps // interval)
     for step in descent.run():
         if step % interval and step < schedule.steps:
             continue

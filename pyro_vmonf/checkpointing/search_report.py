@@ -62,8 +62,10 @@ class SearchReport:
         width = max([5, *(len(row.start) for row in self.rows)])
         lines = [f"{'start':{width}}  warp  held-out ELBO, nats  steps    cut"]
         chosen = (self.choice.start, self.choice.warp)
-        for row in self.rows:
+        # A start may be tried twice with a warp, for a short time and then alone; the last try is the one that counts.
+        last = max((i for i, row in enumerate(self.rows) if (row.start, row.warp) == chosen), default=-1)
+        for i, row in enumerate(self.rows):
             cut = "–" if row.cut is None else f"{row.cut:.3f}".lstrip("0")
-            mark = "  chosen" if (row.start, row.warp) == chosen else ""
+            mark = "  chosen" if i == last else ""
             lines.append(f"{row.start:{width}}  {row.warp:4}  {row.elbo:19.3f}  {row.steps:5}  {cut:>5}{mark}")
         return "\n".join([*lines, *self.reasons])

@@ -13,8 +13,8 @@ MAX_NORM = 5.0
 class RowAdam:
     """Maximises by Adam, where each tensor of parameters holds those of V models, along its first axis.
 
-    The parameters of a model are a row of a matrix, so that its gradient's norm is that of a row. A model whose gradient
-    is not finite is left where it is but for its momentum, and does not change the others.
+    The parameters of a model are a row of a matrix, so that its gradient's norm is that of a row. A model whose
+    gradient is not finite moves by its momentum alone, and does not change the others.
 
     Args:
         groups: Groups of parameters; the first axis of each is a multiple of V, with the entries of a model together.
