@@ -40,11 +40,14 @@ def modules_of(ensemble: Ensemble, scale: Scale) -> tuple[FlowMixture, SoftmaxEn
         scale: The mean and deviation of each feature.
     """
     d, k, dtype = ensemble.features, ensemble.n_components, ensemble.log_weights.dtype
-    shared = nn.ModuleList(ensemble.warp.shared_parts(d))
-    private = nn.ModuleList(ensemble.warp.private_parts(d, k))
-    network = DiscriminantNetwork(d, k)
-    for mine, theirs in ((shared, ensemble.shared), (private, ensemble.private), (network, ensemble.encoder)):
-        take(mine, theirs)
+    shared, private, network = (
+        ensemble.warp.shared_parts(d),
+        ensemble.warp.private_parts(d, k),
+        DiscriminantNetwork(d, k),
+    )
+    take(nn.ModuleList(shared), ensemble.shared)
+    take(nn.ModuleList(private), ensemble.private)
+    take(network, ensemble.encoder)
     units = [Standardize(scale.mean.to(dtype), scale.deviation.to(dtype)) for _ in range(2)]
     components = StackedFlow(StandardNormal(d), [*private, *shared, units[0]])
     model = FlowMixture(components, weights="learned")

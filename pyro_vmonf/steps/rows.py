@@ -56,7 +56,7 @@ class RowAdam:
     @torch.no_grad()
     def write(self) -> None:
         """Gives the parameters their values."""
-        torch._foreach_copy_(self.views, list(torch.cat(self.values, 1).split(self.sizes, 1)))
+        torch.ops.aten._foreach_copy_.default(self.views, list(torch.cat(self.values, 1).split(self.sizes, 1)))
 
     @torch.no_grad()
     def update(self) -> None:
