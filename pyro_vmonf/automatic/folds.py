@@ -7,7 +7,7 @@ from torch import Tensor
 
 __all__ = ["Folds", "Scale", "distinct", "folds_of"]
 
-MANY, SOME = 200, 450  # up to so many points there are five folds, or two; above, one part is held out
+FEW = 2000  # up to so many points there are five folds; above, one part is held out
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Folds:
 def folds_of(n: int, seed: int) -> Folds:
     """Returns folds of n points in a random order: a fifth of them is held out, or each fifth in turn."""
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    count = 5 if n <= MANY else 2 if n <= SOME else 1
+    count = 5 if n <= FEW else 1
     size = max(1, n // 5)
     cuts = [slice(i * size, (i + 1) * size) for i in range(count)]
     kept = [torch.cat([order[: cut.start], order[cut.stop :]]) for cut in cuts]

@@ -11,7 +11,7 @@ from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Folds, folds_of
 from pyro_vmonf.automatic.starts import Candidate, gaussians_on
-from pyro_vmonf.automatic.training import EnsembleData, Schedule, elbos, train, train_for
+from pyro_vmonf.automatic.training import EnsembleData, Schedule, Trained, elbos, train, train_for
 from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.checkpointing.search_report import Choice, Row, SearchReport
 from pyro_vmonf.initialization.gaussians import cluster_gaussians
@@ -23,10 +23,8 @@ __all__ = ["Search"]
 NOISE = 0.07  # the deviation of the noise, in those of a cluster
 NEIGHBOURS = 10
 TOUCHING = 0.005  # clusters of which less of the neighbour edges lead out hardly touch
-EPOCHS = {"A": 120, "P": 160, "S": 120, "AP": 120, "AS": 120}
-PATIENCE = {"A": 25, "P": 30, "S": 25, "AP": 25, "AS": 25}
-WARMUP = 30
-LONG = ((2400, 60, 500), (400, 20, 150), (250, 25, 60))  # steps, least and most epochs: P of the chosen start
+# Steps of the warm-up and after it, and those of patience; first while starts compete, then of the chosen start alone.
+SHORT, LONG = Schedule(800, 600, 150), Schedule(3000, 2400, 300)
 
 
 @dataclass(frozen=True)
@@ -37,16 +35,16 @@ class Try:
         warp: The warp.
         values: The held-out ELBO of each point of each fold ``(F, m)``, less what the clusters cut.
         elbo: Its mean without that.
-        steps: The step at which it was best, the median of the folds.
-        schedule: With which it was trained.
+        warmup: The number of steps of the warm-up at which it was best, the median of the folds.
+        steps: The number of steps after it.
         cut: The share of neighbour edges that the labels cut.
     """
 
     warp: str
     values: Tensor
     elbo: float
+    warmup: int
     steps: int
-    schedule: Schedule
     cut: float
 
     @property
@@ -61,6 +59,11 @@ def is_better(a: Tensor, b: Tensor, weight: Tensor) -> bool:
     mean = (share * d).sum()
     error = ((share * (d - mean).square()).sum() * share.square().sum()).sqrt()
     return bool(mean > error)
+
+
+def middle(steps: Tensor) -> int:
+    """Returns the median of numbers of steps."""
+    return int(steps.double().median())
 
 
 class Search:
@@ -129,22 +132,6 @@ class Search:
 
     # ---- scores
 
-    def schedule(self, warp: str) -> Schedule:
-        """Returns how long a warp is trained while starts compete."""
-        epoch = self.steps_an_epoch()
-        warmup = 0 if len(warp) == 2 else WARMUP * epoch
-        return Schedule(EPOCHS[warp] * epoch, warmup, PATIENCE[warp] * epoch)
-
-    def long_schedule(self) -> Schedule:
-        """Returns how long splines of the components are trained for the chosen start."""
-        epoch = self.steps_an_epoch()
-        steps, warmup, patience = (min(max(n, least * epoch), most * epoch) for n, least, most in LONG)
-        return Schedule(steps, warmup, patience)
-
-    def steps_an_epoch(self) -> int:
-        """Returns the number of steps in which the points of a fold are seen once."""
-        return max(1, len(self.folds.kept[0]) // self.data(self.candidates[:1], self.folds.kept[:1]).batch_size)
-
     def cut_of(self, labels: Tensor) -> tuple[float, float]:
         """Returns the share of neighbour edges that labels cut: of all, and of the worst cluster."""
         z = labels.numpy()
@@ -158,12 +145,12 @@ class Search:
         labels = ensemble(self.everything(ensemble.size).to(ensemble.log_weights))[1].argmax(1)
         return float(np.mean([self.cut_of(labels[i])[0] for i in rows]))
 
-    def scored(self, warp: str, ensemble: Ensemble, steps: Tensor, rows: Sequence[int], schedule: Schedule) -> Try:
+    def scored(self, warp: str, ensemble: Ensemble, trained: Trained | None, rows: Sequence[int]) -> Try:
         """Returns how some mixtures of an ensemble, one a fold, do as one try."""
         values = self.held_elbos(ensemble).flatten(0, 1)[list(rows)]
         cut = self.cut_by(ensemble, rows)
-        middle = int(steps[list(rows)].double().median())
-        return Try(warp, values - NEIGHBOURS * cut, self.mean(values), middle, schedule, cut)
+        warmup, steps = (0, 0) if trained is None else (middle(t[list(rows)]) for t in (trained.warmup, trained.steps))
+        return Try(warp, values - NEIGHBOURS * cut, self.mean(values), warmup, steps, cut)
 
     # ---- the competition
 
@@ -190,17 +177,16 @@ class Search:
         """Returns the mean held-out ELBO of each of the candidates in an ensemble."""
         return torch.tensor([self.mean(values) for values in self.held_elbos(ensemble).unbind(1)])
 
-    def trained(self, ensemble: Ensemble, chosen: Sequence[Candidate], schedule: Schedule) -> Tensor:
-        """Trains the chosen candidates in each fold, and returns the best step of each."""
-        data, held = self.data(chosen, self.folds.kept), self.held.repeat_interleave(len(chosen), 0)
-        weight = self.held_weight.repeat_interleave(len(chosen), 0)
-        return train(ensemble, data, (held, weight), self.noise, schedule).steps
+    def trained(self, ensemble: Ensemble, chosen: Sequence[Candidate], schedule: Schedule) -> Trained:
+        """Trains the chosen candidates in each fold."""
+        data, held_out = self.data(chosen, self.folds.kept), self.data(chosen, self.folds.held_out)
+        return train(ensemble, data, held_out, self.noise, schedule)
 
-    def compete(self, warp: str) -> tuple[Ensemble, Tensor]:
-        """Trains all candidates with one warp; returns the ensemble and the best step of each."""
+    def compete(self, warp: str) -> tuple[Ensemble, Trained]:
+        """Trains all candidates with one warp."""
         self.progress(f"{len(self.candidates)} starts, warp {warp}")
         ensemble = self.build(warp, self.candidates, self.folds.kept)
-        return ensemble, self.trained(ensemble, self.candidates, self.schedule(warp))
+        return ensemble, self.trained(ensemble, self.candidates, SHORT)
 
     def run(self) -> tuple[Ensemble, Candidate, SearchReport]:
         """Returns the chosen mixture trained on all points, the chosen start, and what was tried."""
@@ -211,21 +197,20 @@ class Search:
             results = {warp: self.compete(warp) for warp in ("P", "A")}
             chosen, reasons = self.nominate(results)
             picked = [fold * count + chosen for fold in range(len(self.folds))]
-            nothing = torch.zeros(start.size)
-            tries = {"N": self.scored("N", start, nothing, picked, Schedule(0, 0, 0))}
-            affine, steps = results["A"]
-            tries["A"] = self.scored("A", affine, steps, picked, self.schedule("A"))
-            for warp in ("P", "S", "AP", "AS"):
-                tries[warp] = self.alone(warp, self.candidates[chosen], affine, picked)
+            tries = {"N": self.scored("N", start, None, picked)}
+            affine = results["A"][0]
+            for warp in ("A", "P", "S", "AP", "AS"):
+                tries[warp], trained = self.alone(warp, self.candidates[chosen], affine)
+                affine = trained if warp == "A" else affine
             best, one = self.simplest(tries), self.candidates[chosen]
-            self.rows += [Row(one.name, t.warp, t.elbo, t.steps, t.cut) for t in tries.values()]
+            self.rows += [Row(one.name, t.warp, t.elbo, t.warmup + t.steps, t.cut) for t in tries.values()]
             if (other := self.best_mixture(start)) and not self.is_better(tries[best].plain, other[1]):
                 one, best = other[0], "N"
             if best == "N":
                 reasons.append("No warp is better than the start on held-out points: a Gaussian mixture does as well.")
             final = self.refit(one, tries, best)
         report = SearchReport(
-            Choice(one.name, one.covariance_type, best, tries[best].steps),
+            Choice(one.name, one.covariance_type, best, tries[best].warmup + tries[best].steps),
             self.rows,
             len(self.folds),
             len(self.x),
@@ -233,7 +218,7 @@ class Search:
         )
         return final, one, report
 
-    def nominate(self, results: dict[str, tuple[Ensemble, Tensor]]) -> tuple[int, list[str]]:
+    def nominate(self, results: dict[str, tuple[Ensemble, Trained]]) -> tuple[int, list[str]]:
         """Returns the number of the start that the jury names, and why.
 
         Nominated are the best start by A, the best by P, and each whose clusters hardly touch. Of the nominees, the one
@@ -244,10 +229,10 @@ class Search:
         level = {warp: self.fold_means(ensemble) for warp, (ensemble, _) in results.items()}
         affine = results["A"][0]
         whole = elbos(affine, self.everything(affine.size)).view(folds, count, -1).mean((0, 2))
-        for warp, (_, steps) in results.items():
+        for warp, (_, trained) in results.items():
+            steps = (trained.warmup + trained.steps).view(folds, count)
             for i, one in enumerate(self.candidates):
-                middle = int(steps.view(folds, count)[:, i].double().median())
-                self.rows.append(Row(one.name, warp, float(level[warp][i]), middle, worst[i]))
+                self.rows.append(Row(one.name, warp, float(level[warp][i]), middle(steps[:, i]), worst[i]))
         by_a, by_p = int(level["A"].argmax()), int(level["P"].argmax())
         # Points in training flatter what follows them closely, but one fold alone holds out few points.
         ranked = whole if folds == 1 else level["A"]
@@ -264,15 +249,14 @@ class Search:
         best = max(mixtures, key=lambda i: self.mean(values[:, i]), default=None)
         return None if best is None else (self.candidates[best], values[:, best])
 
-    def alone(self, warp: str, one: Candidate, affine: Ensemble, picked: Sequence[int]) -> Try:
-        """Trains the chosen start with a warp, grown on the trained A where the warp contains it."""
+    def alone(self, warp: str, one: Candidate, affine: Ensemble) -> tuple[Try, Ensemble]:
+        """Trains the chosen start with a warp, grown on a trained A where the warp contains it."""
         self.progress(f"{one.name}, warp {warp}")
         ensemble = self.build(warp, [one], self.folds.kept)
-        schedule = self.long_schedule() if warp == "P" else self.schedule(warp)
         if len(warp) == 2:
-            ensemble.copy_from(affine, picked)
-        steps = self.trained(ensemble, [one], schedule)
-        return self.scored(warp, ensemble, steps, range(len(self.folds)), schedule)
+            ensemble.copy_from(affine, range(len(self.folds)))
+        trained = self.trained(ensemble, [one], replace(LONG, warmup=0) if len(warp) == 2 else LONG)
+        return self.scored(warp, ensemble, trained, range(len(self.folds))), ensemble
 
     def is_better(self, a: Tensor, b: Tensor) -> bool:
         """Returns whether held-out values a are above b by a standard error."""
@@ -295,10 +279,10 @@ class Search:
         ensemble = self.build(base, [one], whole)
         if warp == "N":
             return ensemble
-        train_for(ensemble, data, self.noise, tries[base].schedule, tries[base].steps)
+        train_for(ensemble, data, self.noise, LONG, tries[base].warmup, tries[base].steps)
         if warp != base:
             grown = self.build(warp, [one], whole)
             grown.copy_from(ensemble, [0])
-            train_for(grown, data, self.noise, tries[warp].schedule, tries[warp].steps)
+            train_for(grown, data, self.noise, LONG, 0, tries[warp].steps)
             return grown
         return ensemble

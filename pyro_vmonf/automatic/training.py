@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,8 +17,6 @@ LEAST_BATCH, MOST_BATCH = 32, 256
 WORTH_A_CAPTURE = 60  # steps
 LEAST_GAIN = 1e-4  # nats
 READ = 2048  # points at a time
-
-Work = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -46,15 +44,15 @@ class Schedule:
     """How long and how fast an ensemble is trained.
 
     Attributes:
-        steps: The greatest number of steps.
-        warmup: The number of steps in which the start's responsibilities take the place of q(z | x).
-        patience: The number of steps without a better held-out ELBO, after which no more is expected.
+        warmup: The greatest number of steps of the warm-up, in which the start's responsibilities are taught.
+        steps: The greatest number of steps after it.
+        patience: The number of steps without a better held-out score, after which no more is expected.
         rate: The learning rate of the flows.
         encoder_rate: That of the encoders and the weights.
     """
 
-    steps: int
     warmup: int
+    steps: int
     patience: int
     rate: float = 2e-3
     encoder_rate: float = 1e-3
@@ -62,8 +60,9 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Trained:
-    """The step at which each mixture was best, and its mean held-out ELBO there, ``(V,)``."""
+    """The number of steps of the warm-up and after it at which each mixture was best, and its held-out ELBO there."""
 
+    warmup: Tensor
     steps: Tensor
     elbo: Tensor
 
@@ -74,6 +73,13 @@ def objective(ensemble: Ensemble, x: Tensor, target: Tensor | None, weight: Tens
     points = log_q.exp() * (log_joint - log_q) if target is None else target.mT * (log_joint + log_q)
     points = points.sum(1)
     return (weight * points).sum(-1) / weight.sum(-1)
+
+
+@torch.no_grad()
+def taught(ensemble: Ensemble, x: Tensor, target: Tensor) -> Tensor:
+    """Returns Σ r(z) [log p(x, z) + log q(z | x)] of points ``(V, N, D)`` and responsibilities r, ``(V, N)``."""
+    log_joint, log_q = ensemble(x)
+    return (target.mT * (log_joint + log_q)).sum(1)
 
 
 @torch.no_grad()
@@ -93,36 +99,40 @@ def captured(function: Callable[..., list[Tensor]], inputs: Sequence[Tensor], ca
     return lambda: function(*inputs)
 
 
-class Descent:
-    """The steps of a training, one after the other.
+class Ascent:
+    """Steps of Adam on one objective, one after the other.
 
     Args:
         ensemble: The mixtures.
         data: Their points.
         noise: The matrix ``(D, D)`` by which Gaussian noise is multiplied that is added to the points of a step.
         schedule: The numbers of the training.
+        is_taught: Whether the start's responsibilities take the place of q(z | x).
+        steps: The greatest number of steps.
     """
 
-    def __init__(self, ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule) -> None:
-        self.ensemble, self.data, self.noise, self.schedule = ensemble, data, noise, schedule
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        data: EnsembleData,
+        noise: Tensor,
+        schedule: Schedule,
+        *,
+        is_taught: bool,
+        steps: int,
+    ) -> None:
+        self.ensemble, self.data, self.noise, self.is_taught, self.steps = ensemble, data, noise, is_taught, steps
         self.optimizer = RowAdam(ensemble.groups(), (schedule.rate, schedule.encoder_rate), ensemble.size)
         self.inputs = [tensor[:, : data.batch_size].clone() for tensor in data.tensors]
+        self.interval = max(1, data.x.shape[1] // data.batch_size)
 
-    def gradient(self, x: Tensor, target: Tensor | None, weight: Tensor) -> list[Tensor]:
+    def gradient(self, x: Tensor, target: Tensor, weight: Tensor) -> list[Tensor]:
         """Sets the gradient of a batch, and returns the objective."""
         self.optimizer.write()
-        value = objective(self.ensemble, x + torch.randn_like(x) @ self.noise, target, weight)
+        noisy = x + torch.randn_like(x) @ self.noise
+        value = objective(self.ensemble, noisy, target if self.is_taught else None, weight)
         self.optimizer.set_gradient(torch.autograd.grad(value.sum(), self.optimizer.parameters))
         return [value.detach()]
-
-    def phases(self) -> Iterator[tuple[Work, int]]:
-        """Yields what sets the gradient in the warm-up and after it, and the number of steps of each."""
-        x, target, weight = self.inputs
-        warmup = min(self.schedule.warmup, self.schedule.steps)
-        if warmup:
-            yield captured(self.gradient, [x, target, weight], warmup), warmup
-        if rest := self.schedule.steps - warmup:
-            yield captured(lambda x, weight: self.gradient(x, None, weight), [x, weight], rest), rest
 
     def batches(self) -> Iterator[Tensor]:
         """Yields the rows of one batch after the other, in a new random order each epoch."""
@@ -133,58 +143,98 @@ class Descent:
 
     def run(self) -> Iterator[int]:
         """Does one step after the other, and yields the number of each."""
-        batches, done = self.batches(), 0
-        for work, steps in self.phases():
-            for _ in range(steps):
-                rows = next(batches)
-                for own, whole in zip(self.inputs, self.data.tensors, strict=True):
-                    torch.index_select(whole, 1, rows, out=own)
-                work()
-                self.optimizer.update()
-                done += 1
-                yield done
+        work = captured(self.gradient, self.inputs, self.steps)
+        for step, rows in zip(range(1, self.steps + 1), self.batches(), strict=False):
+            for own, whole in zip(self.inputs, self.data.tensors, strict=True):
+                torch.index_select(whole, 1, rows, out=own)
+            work()
+            self.optimizer.update()
+            yield step
+
+    def best(self, score: Callable[[], list[Tensor]], patience: int) -> tuple[Tensor, Tensor]:
+        """Goes on until no mixture's score gets better, and leaves each in its best state.
+
+        Args:
+            score: Returns the score of each mixture, ``(V,)``.
+            patience: The number of steps without a better one after which the end has come.
+
+        Returns:
+            The step at which each mixture was best, and its score there.
+        """
+        best = score()[0].nan_to_num(nan=-math.inf)
+        at = torch.zeros(self.ensemble.size, dtype=torch.long)
+        state = state_of(self.ensemble)
+        for step in self.run():
+            if step % self.interval and step < self.steps:
+                continue
+            self.optimizer.write()
+            now = score()[0].nan_to_num(nan=-math.inf)
+            better = now > best + LEAST_GAIN
+            best, at = torch.where(better, now, best), torch.where(better, step, at)
+            keep(self.ensemble, state, better)
+            if step - int(at.max()) > patience:
+                break
+        restore(self.ensemble, state)
+        return at, best
 
 
 def train(
-    ensemble: Ensemble, data: EnsembleData, held_out: tuple[Tensor, Tensor], noise: Tensor, schedule: Schedule
+    ensemble: Ensemble,
+    data: EnsembleData,
+    held_out: EnsembleData,
+    noise: Tensor,
+    schedule: Schedule,
 ) -> Trained:
     """Maximises the ELBO of each mixture, and leaves each in the state whose held-out ELBO was greatest.
+
+    In a warm-up before that, flows and encoder learn the start's responsibilities, until held-out points say no more.
 
     Args:
         ensemble: The mixtures.
         data: Their points.
-        held_out: Other points of theirs, ``(V, m, D)``, and the weights of these, ``(V, m)``.
+        held_out: Other points of theirs.
         noise: The matrix ``(D, D)`` of the noise that is added to the points.
         schedule: The numbers of the training.
     """
-    points, weight = (tensor.to(data.x) for tensor in held_out)
-    share = weight / weight.sum(-1, keepdim=True)
-    best = (share * elbos(ensemble, points)).sum(-1).nan_to_num(nan=-math.inf)
-    at = torch.zeros(ensemble.size, dtype=torch.long)
-    state = {name: tensor.clone() for name, tensor in tensors_of(ensemble)}
-    descent = Descent(ensemble, data, noise, schedule)
-    interval = max(1, data.x.shape[1] // data.batch_size)
-    read = captured(lambda x: [(share * elbos(ensemble, x)).sum(-1)], [points], schedule.steps // interval)
-    for step in descent.run():
-        if step % interval and step < schedule.steps:
-            continue
-        descent.optimizer.write()
-        now = read()[0].nan_to_num(nan=-math.inf)
-        better = now > best + LEAST_GAIN
-        best, at = torch.where(better, now, best), torch.where(better, step, at)
-        keep(ensemble, state, better)
-        if step - max(int(at.max()), schedule.warmup) > schedule.patience:
-            break
-    restore(ensemble, state)
-    return Trained(at, best)
+    x, target, share = held_out.x, held_out.target, held_out.weight / held_out.weight.sum(-1, keepdim=True)
+    initial, before = state_of(ensemble), (share * elbos(ensemble, x)).sum(-1).nan_to_num(nan=-math.inf)
+    found = []
+    for is_taught, steps in ((True, schedule.warmup), (False, schedule.steps)):
+        ascent = Ascent(ensemble, data, noise, schedule, is_taught=is_taught, steps=steps)
+
+        def score(x: Tensor, is_taught: bool = is_taught) -> list[Tensor]:
+            values = taught(ensemble, x, target) if is_taught else elbos(ensemble, x)
+            return [(share * values).sum(-1)]
+
+        found.append(ascent.best(captured(score, [x], steps // ascent.interval), schedule.patience))
+    (warmup, _), (then, elbo) = found
+    unchanged = before >= elbo
+    back = state_of(ensemble)
+    for name, tensor in initial.items():
+        back[name][unchanged] = tensor[unchanged]
+    restore(ensemble, back)
+    nothing = torch.zeros_like(warmup)
+    return Trained(
+        torch.where(unchanged, nothing, warmup),
+        torch.where(unchanged, nothing, then),
+        torch.where(unchanged, before, elbo),
+    )
 
 
-def train_for(ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule, steps: int) -> None:
-    """Maximises the ELBO of each mixture by a number of steps."""
-    descent = Descent(ensemble, data, noise, replace(schedule, steps=steps))
-    for _ in descent.run():
-        pass
-    descent.optimizer.write()
+def train_for(
+    ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule, warmup: int, steps: int
+) -> None:
+    """Trains each mixture by a number of steps of the warm-up, and another after it."""
+    for is_taught, count in ((True, warmup), (False, steps)):
+        ascent = Ascent(ensemble, data, noise, schedule, is_taught=is_taught, steps=count)
+        for _ in ascent.run():
+            pass
+        ascent.optimizer.write()
+
+
+def state_of(ensemble: Ensemble) -> dict[str, Tensor]:
+    """Returns copies of the parameters of all mixtures, a row each."""
+    return {name: tensor.clone() for name, tensor in tensors_of(ensemble)}
 
 
 @torch.no_grad()
