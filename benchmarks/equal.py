@@ -3,10 +3,11 @@
     python benchmarks/equal.py [--base 0fc8b65] [--only start labels] [--tolerance 1e-4]
 
 The fits of ``parts/equal_before.py`` run on a temporary git worktree of the base, those of ``parts/equal_after.py`` on
-this checkout, with one Python and one thread each. Tensors are compared without their names: all parameters as a
-multiset of types, shapes and bytes; each buffer of the base must be among those of the checkout, which may have new
-ones, and the table counts them. Prints a Markdown table, with the largest difference where a fit is not equal. The exit
-code is 0 only if no difference is above the tolerance; 0 asks for equality bit by bit.
+this checkout, with one Python and one thread each, from the initial weights and the Gaussian mixtures of the base.
+Tensors are compared without their names: all parameters as a multiset of types, shapes and bytes; each buffer of the
+base must be among those of the checkout, which may have new ones, and the table counts them. Prints a Markdown table,
+with the largest difference where a fit is not equal. The exit code is 0 only if no difference is above the tolerance; 0
+asks for equality bit by bit.
 """
 
 import argparse

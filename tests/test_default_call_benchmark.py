@@ -288,6 +288,7 @@ def test_our_density_is_in_units_of_standardised_points(monkeypatch):
         return torch.distributions.Normal(torch.tensor(mean), torch.tensor(scale)), n_components, None
 
     def evaluate(model, k, x):
+        x = torch.as_tensor(x)
         probs = torch.eye(k)[(x[:, 0] > 5).long()]
         evidence = model.log_prob(x).sum(-1)
         return SimpleNamespace(evidence=evidence, encoder_probs=probs, responsibilities=probs, inference_gap=evidence)
