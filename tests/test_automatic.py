@@ -161,8 +161,8 @@ def test_better_by_a_standard_error():
 
 
 def test_rings():
-    x, y = make_circles(300, noise=0.03, factor=0.4, random_state=0)
-    model, guide, history = fit_mixture(1000 * x + 5, 2, progress=False)
+    x, y = make_circles(120, noise=0.03, factor=0.4, random_state=0)
+    model, guide, history = fit_mixture(1000 * x + 5, 2, initializer=["gmm", "spectral"], progress=False)
     z = evaluate(model, guide, 1000 * x + 5).encoder_probs.argmax(1).numpy()
     assert max(np.mean(z == y), np.mean(z != y)) > 0.99
     assert history.search.choice.warp != "N"

@@ -24,7 +24,7 @@ NOISE = 0.07  # the deviation of the noise, in those of a cluster
 NEIGHBOURS = 10
 TOUCHING = 0.005  # clusters of which less of the neighbour edges lead out hardly touch
 # Steps of the warm-up and after it, and those of patience; first while starts compete, then of the chosen start alone.
-SHORT, LONG = Schedule(800, 600, 150), Schedule(3000, 2400, 300)
+SHORT, LONG = Schedule(600, 500, 120), Schedule(2000, 1600, 200)
 
 
 @dataclass(frozen=True)

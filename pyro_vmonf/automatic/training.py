@@ -54,8 +54,8 @@ class Schedule:
     warmup: int
     steps: int
     patience: int
-    rate: float = 2e-3
-    encoder_rate: float = 1e-3
+    rate: float = 5e-3
+    encoder_rate: float = 2.5e-3
 
 
 @dataclass(frozen=True)
