@@ -6,6 +6,7 @@ import torch
 from sklearn.datasets import make_circles
 
 from pyro_vmonf import evaluate, fit_mixture
+from pyro_vmonf.automatic import search
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Scale, distinct, folds_of
 from pyro_vmonf.automatic.modules import modules_of
@@ -160,7 +161,15 @@ def test_better_by_a_standard_error():
     assert is_better(difference - 2.0, zero, torch.tensor([[1.0, 9.0]]))
 
 
-def test_rings():
+@pytest.fixture
+def short(monkeypatch):
+    """Trains for a short time, where the quality is not the subject."""
+    monkeypatch.setattr(search, "SHORT", Schedule(100, 80, 40))
+    monkeypatch.setattr(search, "LONG", Schedule(100, 80, 40))
+
+
+def test_rings(monkeypatch):
+    monkeypatch.setattr(search, "LONG", Schedule(600, 300, 100))
     x, y = make_circles(120, noise=0.03, factor=0.4, random_state=0)
     model, guide, history = fit_mixture(1000 * x + 5, 2, initializer=["gmm", "spectral"], progress=False)
     z = evaluate(model, guide, 1000 * x + 5).encoder_probs.argmax(1).numpy()
@@ -169,7 +178,7 @@ def test_rings():
     assert "chosen" in str(history.search)
 
 
-def test_order_repetition_and_units_do_not_matter():
+def test_order_repetition_and_units_do_not_matter(short):
     x = points(2)
     weight = torch.ones(N)
     weight[:10] = 2
@@ -182,7 +191,7 @@ def test_order_repetition_and_units_do_not_matter():
     assert evaluate(model, guide, x).evidence.isfinite().all()
 
 
-def test_gaussian_data_keep_the_gaussian_mixture():
+def test_gaussian_data_keep_the_gaussian_mixture(short):
     torch.manual_seed(0)
     x = torch.randn(400, 2) @ torch.tensor([[1.0, 0.5], [0.0, 2.0]])
     model, guide, history = fit_mixture(x, 1, initializer="gmm", progress=False)

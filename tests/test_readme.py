@@ -9,6 +9,8 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
+from pyro_vmonf.automatic import search
+from pyro_vmonf.automatic.training import Schedule
 from pyro_vmonf.training import Trainer
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +47,8 @@ def test_the_code_runs(page, monkeypatch, tmp_path):
         return whole(self, short, *args, **kwargs | {"progress": False})
 
     monkeypatch.setattr(Trainer, "run", one_epoch)
+    for name in ("SHORT", "LONG"):
+        monkeypatch.setattr(search, name, Schedule(10, 10, 5))
     monkeypatch.chdir(tmp_path)
     torch.set_default_dtype(torch.float32)  # as a reader has it
     names = {}

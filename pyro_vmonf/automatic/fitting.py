@@ -52,10 +52,10 @@ def fit_mixture(
     Examples:
         >>> from pyro_vmonf import evaluate, fit_mixture
         >>> from pyro_vmonf.data import pinwheel
-        >>> x, _ = pinwheel(20, wings=2)
+        >>> x, _ = pinwheel(15, wings=2)
         >>> model, guide, history = fit_mixture(100 * x, 2, initializer="gmm", progress=False)
         >>> evaluate(model, guide, 100 * x).encoder_probs.shape
-        torch.Size([40, 2])
+        torch.Size([30, 2])
     """
     k, seed = check_count("n_components", n_components), check_count("seed", seed, 0)
     points = as_floats("x", x).double()
