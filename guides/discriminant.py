@@ -16,7 +16,8 @@ __all__ = ["DiscriminantNetwork"]
 class DiscriminantNetwork(nn.Module):
     """The logits ``log π_k + log N(x | μ_k, Σ_k) + f_k(x)``, up to a constant, with a perceptron f that begins at 0.
 
-    Set by :meth:`set_gaussians`, their softmax is the responsibilities of a Gaussian mixture. All of it is learned.
+    Set by :meth:`set_gaussians`, their softmax is the responsibilities of a Gaussian mixture. The weights, f, and a
+    correction of each Gaussian are learned, see :class:`~pyro_vmonf.transforms.Whitening`.
 
     Shapes: x ``(N, D)`` → ``(N, K)``, or for V networks at once x ``(V, N, D)`` → ``(V, N, K)``.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Folds", "Scale", "distinct", "folds_of"]
+__all__ = ["Folds", "Scale", "distinct", "first_of", "folds_of"]
 
 FEW = 2000  # up to so many points there are five folds; above, one part is held out
 
@@ -42,6 +42,12 @@ def distinct(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     points, index = torch.unique(x + 0.0, dim=0, return_inverse=True)  # −0 becomes 0
     return points, weight.new_zeros(len(points)).index_add_(0, index, weight), index
+
+
+def first_of(index: Tensor, count: int) -> Tensor:
+    """Returns the first row of each of ``count`` points, given the point of each row."""
+    rows = torch.arange(len(index))
+    return torch.full((count,), len(index)).scatter_reduce_(0, index, rows, "amin")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ __all__ = ["Search"]
 
 NOISE = 0.07  # the deviation of the noise, in those of a cluster
 NEIGHBOURS = 10
+NATS_PER_EDGE = 10.0  # by which a warp's held-out ELBO is lowered for each share of neighbour edges that its labels cut
+READ = 2048  # points at a time
 TOUCHING = 0.005  # clusters of which less of the neighbour edges lead out hardly touch
 # Steps of the warm-up and after it, and those of patience; first while starts compete, then of the chosen start alone.
 SHORT, LONG = Schedule(600, 500, 120), Schedule(2000, 1600, 200)
@@ -35,7 +37,7 @@ class Try:
         warp: The warp.
         values: The held-out ELBO of each point of each fold ``(F, m)``, less what the clusters cut.
         elbo: Its mean without that.
-        warmup: The number of steps of the warm-up at which it was best, the median of the folds.
+        warmup: The number of steps of the warm-up at which it was best.
         steps: The number of steps after it.
         cut: The share of neighbour edges that the labels cut.
     """
@@ -50,7 +52,7 @@ class Try:
     @property
     def plain(self) -> Tensor:
         """The held-out ELBO of each point alone."""
-        return self.values + NEIGHBOURS * self.cut
+        return self.values + NATS_PER_EDGE * self.cut
 
 
 def is_better(a: Tensor, b: Tensor, weight: Tensor) -> bool:
@@ -61,11 +63,6 @@ def is_better(a: Tensor, b: Tensor, weight: Tensor) -> bool:
     return bool(mean > error)
 
 
-def middle(steps: Tensor) -> int:
-    """Returns the median of numbers of steps."""
-    return int(steps.double().median())
-
-
 class Search:
     """A competition of starts and warps on distinct, standardised points.
 
@@ -73,6 +70,7 @@ class Search:
         x: The points ``(N, D)``, in float64.
         weight: Their weights ``(N,)``.
         candidates: The starts.
+        log_units: The sum of the logarithms of the features' deviations, by which densities in the units of x differ.
         seed: The seed.
         progress: Called with a sentence before each part.
     """
@@ -83,10 +81,12 @@ class Search:
         weight: Tensor,
         candidates: Sequence[Candidate],
         *,
+        log_units: float = 0.0,
         seed: int = 0,
         progress: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.x, self.weight, self.candidates, self.seed, self.progress = x, weight, list(candidates), seed, progress
+        self.log_units = log_units
         self.k = candidates[0].responsibilities.shape[1]
         self.folds: Folds = folds_of(len(x), seed)
         tied = next((c for c in candidates if c.covariance_type == "tied"), candidates[0])
@@ -140,17 +140,18 @@ class Search:
         return whole, float(edge_cut(self.x.numpy(), used, self.near).max())
 
     @torch.no_grad()
-    def cut_by(self, ensemble: Ensemble, rows: Sequence[int]) -> float:
-        """Returns the share of neighbour edges that the encoders' labels cut, the mean over some mixtures."""
-        labels = ensemble(self.everything(ensemble.size).to(ensemble.log_weights))[1].argmax(1)
-        return float(np.mean([self.cut_of(labels[i])[0] for i in rows]))
+    def cut_by(self, ensemble: Ensemble, start: int) -> float:
+        """Returns the share of neighbour edges that the encoders' labels of a start cut, the mean over the folds."""
+        parts = self.everything(ensemble.size).to(ensemble.log_weights).split(READ, 1)
+        labels = torch.cat([ensemble(x)[1].argmax(1) for x in parts], 1).unflatten(0, (len(self.folds), -1))[:, start]
+        return float(np.mean([self.cut_of(one)[0] for one in labels]))
 
-    def scored(self, warp: str, ensemble: Ensemble, trained: Trained | None, rows: Sequence[int]) -> Try:
-        """Returns how some mixtures of an ensemble, one a fold, do as one try."""
-        values = self.held_elbos(ensemble).flatten(0, 1)[list(rows)]
-        cut = self.cut_by(ensemble, rows)
-        warmup, steps = (0, 0) if trained is None else (middle(t[list(rows)]) for t in (trained.warmup, trained.steps))
-        return Try(warp, values - NEIGHBOURS * cut, self.mean(values), warmup, steps, cut)
+    def scored(self, warp: str, ensemble: Ensemble, trained: Trained | None, start: int) -> Try:
+        """Returns how a start does with the warp of an ensemble."""
+        values = self.held_elbos(ensemble)[:, start]
+        cut = self.cut_by(ensemble, start)
+        warmup, steps = (0, 0) if trained is None else (int(trained.warmup[start]), int(trained.steps[start]))
+        return Try(warp, values - NATS_PER_EDGE * cut, self.mean(values), warmup, steps, cut)
 
     # ---- the competition
 
@@ -180,7 +181,7 @@ class Search:
     def trained(self, ensemble: Ensemble, chosen: Sequence[Candidate], schedule: Schedule) -> Trained:
         """Trains the chosen candidates in each fold."""
         data, held_out = self.data(chosen, self.folds.kept), self.data(chosen, self.folds.held_out)
-        return train(ensemble, data, held_out, self.noise, schedule)
+        return train(ensemble, data, held_out, self.noise, schedule, len(self.folds))
 
     def compete(self, warp: str) -> tuple[Ensemble, Trained]:
         """Trains all candidates with one warp."""
@@ -192,25 +193,24 @@ class Search:
         """Returns the chosen mixture trained on all points, the chosen start, and what was tried."""
         with isolated_random_state(self.seed):
             self.candidates = self.with_covariances()
-            count = len(self.candidates)
             start = self.build("N", self.candidates, self.folds.kept)
             results = {warp: self.compete(warp) for warp in ("P", "A")}
             chosen, reasons = self.nominate(results)
-            picked = [fold * count + chosen for fold in range(len(self.folds))]
-            tries = {"N": self.scored("N", start, None, picked)}
+            tries = {"N": self.scored("N", start, None, chosen)}
             affine = results["A"][0]
             for warp in ("A", "P", "S", "AP", "AS"):
                 tries[warp], trained = self.alone(warp, self.candidates[chosen], affine)
                 affine = trained if warp == "A" else affine
             best, one = self.simplest(tries), self.candidates[chosen]
-            self.rows += [Row(one.name, t.warp, t.elbo, t.warmup + t.steps, t.cut) for t in tries.values()]
+            self.rows += [self.row(one, t.warp, t.elbo, self.steps_of(tries, t.warp), t.cut) for t in tries.values()]
             if (other := self.best_mixture(start)) and not self.is_better(tries[best].plain, other[1]):
                 one, best = other[0], "N"
+                self.rows.append(self.row(one, "N", self.mean(other[1]), 0, self.cut_of(one.labels)[0]))
             if best == "N":
                 reasons.append("No warp is better than the start on held-out points: a Gaussian mixture does as well.")
             final = self.refit(one, tries, best)
         report = SearchReport(
-            Choice(one.name, one.covariance_type, best, tries[best].warmup + tries[best].steps),
+            Choice(one.name, one.covariance_type, best, self.steps_of(tries, best)),
             self.rows,
             len(self.folds),
             len(self.x),
@@ -218,27 +218,26 @@ class Search:
         )
         return final, one, report
 
+    def row(self, one: Candidate, warp: str, elbo: float, steps: int, cut: float) -> Row:
+        """Returns a row of the report, with the ELBO in the units of x."""
+        return Row(one.name, warp, elbo - self.log_units, steps, cut)
+
     def nominate(self, results: dict[str, tuple[Ensemble, Trained]]) -> tuple[int, list[str]]:
-        """Returns the number of the start that the jury names, and why.
+        """Returns the number of the start that is chosen, and why.
 
         Nominated are the best start by A, the best by P, and each whose clusters hardly touch. Of the nominees, the one
-        whose worst cluster has the fewest edges to others is named.
+        whose worst cluster has the fewest edges to others is chosen.
         """
-        count, folds = len(self.candidates), len(self.folds)
-        worst = [self.cut_of(one.labels)[1] for one in self.candidates]
+        count = len(self.candidates)
+        cut, worst = zip(*(self.cut_of(one.labels) for one in self.candidates), strict=True)
         level = {warp: self.fold_means(ensemble) for warp, (ensemble, _) in results.items()}
-        affine = results["A"][0]
-        whole = elbos(affine, self.everything(affine.size)).view(folds, count, -1).mean((0, 2))
         for warp, (_, trained) in results.items():
-            steps = (trained.warmup + trained.steps).view(folds, count)
             for i, one in enumerate(self.candidates):
-                self.rows.append(Row(one.name, warp, float(level[warp][i]), middle(steps[:, i]), worst[i]))
-        by_a, by_p = int(level["A"].argmax()), int(level["P"].argmax())
-        # Points in training flatter what follows them closely, but one fold alone holds out few points.
-        ranked = whole if folds == 1 else level["A"]
-        nominees = {by_a} if by_a == by_p else {int(ranked.argmax()), by_p}
+                steps = int(trained.warmup[i] + trained.steps[i])
+                self.rows.append(self.row(one, warp, float(level[warp][i]), steps, cut[i]))
+        nominees = {int(level["A"].argmax()), int(level["P"].argmax())}
         nominees |= {i for i in range(count) if worst[i] < TOUCHING}
-        named = min(nominees, key=lambda i: (worst[i], -float(ranked[i])))
+        named = min(nominees, key=lambda i: (worst[i], -float(level["A"][i])))
         names = ", ".join(self.candidates[i].name for i in sorted(nominees))
         return named, [f"Nominated: {names}; {self.candidates[named].name} cuts the fewest neighbour edges."]
 
@@ -256,7 +255,13 @@ class Search:
         if len(warp) == 2:
             ensemble.copy_from(affine, range(len(self.folds)))
         trained = self.trained(ensemble, [one], replace(LONG, warmup=0) if len(warp) == 2 else LONG)
-        return self.scored(warp, ensemble, trained, range(len(self.folds))), ensemble
+        return self.scored(warp, ensemble, trained, 0), ensemble
+
+    @staticmethod
+    def steps_of(tries: dict[str, Try], warp: str) -> int:
+        """Returns the number of steps of a warp, with those of the warp on which it was grown."""
+        own = tries[warp].warmup + tries[warp].steps
+        return own + (tries["A"].warmup + tries["A"].steps if len(warp) == 2 else 0)
 
     def is_better(self, a: Tensor, b: Tensor) -> bool:
         """Returns whether held-out values a are above b by a standard error."""

@@ -49,7 +49,7 @@ class Candidate:
 def candidates(
     initializers: Sequence[Initializer], x: Tensor, n_components: int, weight: Tensor, seed: int
 ) -> list[Candidate]:
-    """Returns the clusterings of the points, of any two that agree the first; those that fail are left out.
+    """Returns the clusterings of the points, of any two that agree the first; those without K clusters are left out.
 
     Args:
         initializers: The methods.
@@ -89,15 +89,17 @@ def as_candidate(initializer: Initializer, responsibilities: Tensor) -> Candidat
 
 
 def agree(a: Candidate, b: Candidate) -> bool:
-    """Returns whether two clusterings are nearly the same."""
+    """Returns whether two clusterings are nearly the same, and their Gaussians of the same kind."""
+    if (a.covariance_type, a.is_mixture) != (b.covariance_type, b.is_mixture):
+        return False
     return float(adjusted_rand_score(a.labels.numpy(), b.labels.numpy())) > SAME
 
 
 def gaussians_on(candidate: Candidate, x: Tensor, weight: Tensor, rows: Tensor | None = None) -> Gaussians:
     """Returns the Gaussians of a candidate on some of the points, as one mixture ``(1, K, …)``.
 
-    A Gaussian mixture is fitted to these points alone, from the responsibilities that all of them gave it, so that
-    points left out have no part in it. Covariances of hard clusters are shrunk, see
+    A Gaussian mixture is fitted to these points alone; the others have a part in the responsibilities that its EM
+    begins from. Covariances of hard clusters are shrunk, see
     :func:`~pyro_vmonf.initialization.gaussians.cluster_gaussians`.
     """
     chosen = torch.arange(len(x)) if rows is None else rows

@@ -60,7 +60,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Trained:
-    """The number of steps of the warm-up and after it at which each mixture was best, and its held-out ELBO there."""
+    """The number of steps of the warm-up and after it at which each start was best, and its held-out ELBO, ``(C,)``."""
 
     warmup: Tensor
     steps: Tensor
@@ -78,8 +78,8 @@ def objective(ensemble: Ensemble, x: Tensor, target: Tensor | None, weight: Tens
 @torch.no_grad()
 def taught(ensemble: Ensemble, x: Tensor, target: Tensor) -> Tensor:
     """Returns Σ r(z) [log p(x, z) + log q(z | x)] of points ``(V, N, D)`` and responsibilities r, ``(V, N)``."""
-    log_joint, log_q = ensemble(x)
-    return (target.mT * (log_joint + log_q)).sum(1)
+    parts = zip(x.split(READ, 1), target.split(READ, 1), strict=True)
+    return torch.cat([(r.mT * sum(ensemble(some))).sum(1) for some, r in parts], 1)
 
 
 @torch.no_grad()
@@ -151,67 +151,93 @@ class Ascent:
             self.optimizer.update()
             yield step
 
-    def best(self, score: Callable[[], list[Tensor]], patience: int) -> tuple[Tensor, Tensor]:
-        """Goes on until no mixture's score gets better, and leaves each in its best state.
+    def best(self, score: Callable[[], Tensor], patience: int) -> tuple[Tensor, Tensor]:
+        """Goes on until no score gets better, and leaves the mixtures in the state of their best score.
 
         Args:
-            score: Returns the score of each mixture, ``(V,)``.
+            score: Returns scores ``(C,)``; score c is that of the mixtures c, c + C, c + 2 C …, a start's in all folds.
             patience: The number of steps without a better one after which the end has come.
 
         Returns:
-            The step at which each mixture was best, and its score there.
+            The step at which each score was best, and the score.
         """
-        best = score()[0].nan_to_num(nan=-math.inf)
-        at = torch.zeros(self.ensemble.size, dtype=torch.long)
+        best = score()
+        at = torch.zeros(len(best), dtype=torch.long)
         state = state_of(self.ensemble)
         for step in self.run():
             if step % self.interval and step < self.steps:
                 continue
             self.optimizer.write()
-            now = score()[0].nan_to_num(nan=-math.inf)
+            now = score()
             better = now > best + LEAST_GAIN
             best, at = torch.where(better, now, best), torch.where(better, step, at)
-            keep(self.ensemble, state, better)
+            keep(self.ensemble, state, better.repeat(self.ensemble.size // len(better)))
             if step - int(at.max()) > patience:
                 break
         restore(self.ensemble, state)
         return at, best
 
 
+class Score:
+    """The mean score of held-out points, pooled over folds.
+
+    All folds of a start share the step at which it ends, so that no fold chooses for itself what it is judged by.
+
+    Args:
+        ensemble: The mixtures, F folds of C starts, folds first.
+        held_out: Their points.
+        folds: The number F of folds.
+    """
+
+    def __init__(self, ensemble: Ensemble, held_out: EnsembleData, folds: int) -> None:
+        self.ensemble, self.held_out, self.folds = ensemble, held_out, folds
+
+    def pooled(self, values: Tensor) -> Tensor:
+        """Returns the weighted mean of values ``(F C, m)`` for each start ``(C,)``; −∞ in the place of NaN."""
+        weight, own = (tensor.unflatten(0, (self.folds, -1)) for tensor in (self.held_out.weight, values))
+        return ((weight * own).sum((0, 2)) / weight.sum((0, 2))).nan_to_num(nan=-math.inf)
+
+    def elbo(self) -> Tensor:
+        """Returns the ELBO of each start."""
+        return self.pooled(elbos(self.ensemble, self.held_out.x))
+
+    def repeated(self, is_taught: bool, calls: int) -> Callable[[], Tensor]:
+        """Returns a function that gives the scores, captured where it is called often."""
+        target = self.held_out.target
+
+        def values(x: Tensor) -> list[Tensor]:
+            return [taught(self.ensemble, x, target) if is_taught else elbos(self.ensemble, x)]
+
+        function = captured(values, [self.held_out.x], calls)
+        return lambda: self.pooled(function()[0])
+
+
 def train(
-    ensemble: Ensemble,
-    data: EnsembleData,
-    held_out: EnsembleData,
-    noise: Tensor,
-    schedule: Schedule,
+    ensemble: Ensemble, data: EnsembleData, held_out: EnsembleData, noise: Tensor, schedule: Schedule, folds: int = 1
 ) -> Trained:
     """Maximises the ELBO of each mixture, and leaves each in the state whose held-out ELBO was greatest.
 
     In a warm-up before that, flows and encoder learn the start's responsibilities, until held-out points say no more.
 
     Args:
-        ensemble: The mixtures.
+        ensemble: The mixtures: F folds of C starts, folds first.
         data: Their points.
         held_out: Other points of theirs.
         noise: The matrix ``(D, D)`` of the noise that is added to the points.
         schedule: The numbers of the training.
+        folds: The number F of folds, all of which stop at the same step.
     """
-    x, target, share = held_out.x, held_out.target, held_out.weight / held_out.weight.sum(-1, keepdim=True)
-    initial, before = state_of(ensemble), (share * elbos(ensemble, x)).sum(-1).nan_to_num(nan=-math.inf)
+    score = Score(ensemble, held_out, folds)
+    initial, before = state_of(ensemble), score.elbo()
     found = []
     for is_taught, steps in ((True, schedule.warmup), (False, schedule.steps)):
         ascent = Ascent(ensemble, data, noise, schedule, is_taught=is_taught, steps=steps)
-
-        def score(x: Tensor, is_taught: bool = is_taught) -> list[Tensor]:
-            values = taught(ensemble, x, target) if is_taught else elbos(ensemble, x)
-            return [(share * values).sum(-1)]
-
-        found.append(ascent.best(captured(score, [x], steps // ascent.interval), schedule.patience))
+        found.append(ascent.best(score.repeated(is_taught, steps // ascent.interval), schedule.patience))
     (warmup, _), (then, elbo) = found
     unchanged = before >= elbo
-    back = state_of(ensemble)
+    back, rows = state_of(ensemble), unchanged.repeat(folds)
     for name, tensor in initial.items():
-        back[name][unchanged] = tensor[unchanged]
+        back[name][rows] = tensor[rows]
     restore(ensemble, back)
     nothing = torch.zeros_like(warmup)
     return Trained(

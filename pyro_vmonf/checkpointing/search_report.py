@@ -13,15 +13,15 @@ class Row:
         start: The method of the start.
         warp: What the flows add to its Gaussians, see :data:`~pyro_vmonf.automatic.warps.WARPS`.
         elbo: The mean held-out ELBO in nats, in the units of x.
-        steps: The number of steps at which it was greatest, the median of the folds.
-        cut: The share of neighbour edges that lead out of a cluster, of the worst cluster; None where not measured.
+        steps: The number of steps at which it was greatest.
+        cut: The share of the edges of the graph of nearest neighbours that join two clusters.
     """
 
     start: str
     warp: str
     elbo: float
     steps: int
-    cut: float | None = None
+    cut: float
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class SearchReport:
         # A start may be tried twice with a warp, for a short time and then alone; the last try is the one that counts.
         last = max((i for i, row in enumerate(self.rows) if (row.start, row.warp) == chosen), default=-1)
         for i, row in enumerate(self.rows):
-            cut = "–" if row.cut is None else f"{row.cut:.3f}".lstrip("0")
+            cut = f"{row.cut:.3f}".lstrip("0")
             mark = "  chosen" if i == last else ""
             lines.append(f"{row.start:{width}}  {row.warp:4}  {row.elbo:19.3f}  {row.steps:5}  {cut:>5}{mark}")
         return "\n".join([*lines, *self.reasons])
