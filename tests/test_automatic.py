@@ -154,6 +154,13 @@ def test_folds_hold_each_point_out_once_at_most(n, count):
         assert torch.cat([kept, out]).sort().values.tolist() == list(range(n))
 
 
+def test_constant_columns_have_a_deviation_of_one():
+    x = torch.tensor([[0.1, 1e8, 1.0], [0.1, 1e8, 3.0], [0.1, 1e8, 5.0]]).double()
+    scale = Scale.of(x, torch.tensor([1.0, 2.0, 1.0]).double())
+    assert scale.mean.tolist() == pytest.approx([0.1, 1e8, 3.0])
+    assert scale.deviation.tolist() == pytest.approx([1.0, 1.0, 2**0.5])
+
+
 def test_better_by_a_standard_error():
     difference = torch.tensor([[1.0, 3.0]])  # mean 2, standard error 1 / √2
     zero, ones = torch.zeros(1, 2), torch.ones(1, 2)

@@ -81,7 +81,7 @@ def fit_mixture(
     with tqdm(total=0, desc="fit_mixture", disable=not progress, bar_format="{desc}") as bar:
         log_units = float(scale.deviation.log().sum())
         search = Search(standardized, weight, found, log_units=log_units, seed=seed, progress=bar.set_description_str)
-        ensemble, _, report = search.run()
+        ensemble, report = search.run()
     with isolated_random_state(seed):
         model, guide = modules_of(ensemble.double(), scale)
     return model, guide, History(search=report)

@@ -11,7 +11,7 @@ from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Folds, folds_of
 from pyro_vmonf.automatic.starts import Candidate, gaussians_on
-from pyro_vmonf.automatic.training import EnsembleData, Schedule, Trained, elbos, train, train_for
+from pyro_vmonf.automatic.training import READ, EnsembleData, Schedule, Trained, elbos, train, train_for
 from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.checkpointing.search_report import Choice, Row, SearchReport
 from pyro_vmonf.initialization.gaussians import cluster_gaussians
@@ -23,7 +23,6 @@ __all__ = ["Search"]
 NOISE = 0.07  # the deviation of the noise, in those of a cluster
 NEIGHBOURS = 10
 NATS_PER_EDGE = 10.0  # by which a warp's held-out ELBO is lowered for each share of neighbour edges that its labels cut
-READ = 2048  # points at a time
 TOUCHING = 0.005  # clusters of which less of the neighbour edges lead out hardly touch
 # Steps of the warm-up and after it, and those of patience; first while starts compete, then of the chosen start alone.
 SHORT, LONG = Schedule(600, 500, 120), Schedule(2000, 1600, 200)
@@ -189,8 +188,8 @@ class Search:
         ensemble = self.build(warp, self.candidates, self.folds.kept)
         return ensemble, self.trained(ensemble, self.candidates, SHORT)
 
-    def run(self) -> tuple[Ensemble, Candidate, SearchReport]:
-        """Returns the chosen mixture trained on all points, the chosen start, and what was tried."""
+    def run(self) -> tuple[Ensemble, SearchReport]:
+        """Returns the chosen mixture, trained on all points, and what was tried."""
         with isolated_random_state(self.seed):
             self.candidates = self.with_covariances()
             start = self.build("N", self.candidates, self.folds.kept)
@@ -216,7 +215,7 @@ class Search:
             len(self.x),
             reasons,
         )
-        return final, one, report
+        return final, report
 
     def row(self, one: Candidate, warp: str, elbo: float, steps: int, cut: float) -> Row:
         """Returns a row of the report, with the ELBO in the units of x."""

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
@@ -95,15 +94,14 @@ def agree(a: Candidate, b: Candidate) -> bool:
     return float(adjusted_rand_score(a.labels.numpy(), b.labels.numpy())) > SAME
 
 
-def gaussians_on(candidate: Candidate, x: Tensor, weight: Tensor, rows: Tensor | None = None) -> Gaussians:
+def gaussians_on(candidate: Candidate, x: Tensor, weight: Tensor, rows: Tensor) -> Gaussians:
     """Returns the Gaussians of a candidate on some of the points, as one mixture ``(1, K, …)``.
 
     A Gaussian mixture is fitted to these points alone; the others have a part in the responsibilities that its EM
     begins from. Covariances of hard clusters are shrunk, see
     :func:`~pyro_vmonf.initialization.gaussians.cluster_gaussians`.
     """
-    chosen = torch.arange(len(x)) if rows is None else rows
-    points, mass, shares = x[chosen].double(), weight[chosen].double(), candidate.responsibilities[chosen].double()
+    points, mass, shares = x[rows].double(), weight[rows].double(), candidate.responsibilities[rows].double()
     kind = candidate.covariance_type
     if candidate.is_mixture:
         fitted = fit_gaussian_mixture(

@@ -11,7 +11,7 @@ from pyro_vmonf.automatic.ensemble import Ensemble, tensors_of
 from pyro_vmonf.steps.replay import CaptureError, Replay
 from pyro_vmonf.steps.rows import RowAdam
 
-__all__ = ["EnsembleData", "Schedule", "Trained", "elbos", "train", "train_for"]
+__all__ = ["READ", "EnsembleData", "Schedule", "Trained", "elbos", "train", "train_for"]
 
 LEAST_BATCH, MOST_BATCH = 32, 256
 WORTH_A_CAPTURE = 60  # steps

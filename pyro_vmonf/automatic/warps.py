@@ -16,7 +16,7 @@ from pyro_vmonf.transforms.whitening import Whitening
 __all__ = ["WARPS", "Warp"]
 
 BINS, BOUND = 6, 5.0
-HIDDEN = (16, 16)
+HIDDEN, ACTIVATION = (16, 16), torch.tanh  # smoother than a ReLU, and better on held-out points
 MAX_LOG_SCALE = 2.0
 
 
@@ -61,21 +61,21 @@ def spline(features: int, components: int | None) -> TransformModule:
         return spline_autoregressive(1, (), components=components, bins=BINS, bound=BOUND)
 
     def univariate(half: int, network: ConditionerMLP) -> TransformModule:
-        network.activation = torch.tanh  # smoother than a ReLU, and better on held-out points
         return Inverse(SplineCoupling(half, network, BOUND))
 
-    return coupling_transform(features, HIDDEN, univariate, [(3 * BINS - 1,)], components=components)
+    return coupling_transform(
+        features, HIDDEN, univariate, [(3 * BINS - 1,)], components=components, activation=ACTIVATION
+    )
 
 
 def affine_map(features: int, components: int | None) -> TransformModule:
     """Returns one affine coupling."""
 
     def univariate(half: int, network: ConditionerMLP) -> TransformModule:
-        network.activation = torch.tanh
         bounded = BoundedLogScale(network, MAX_LOG_SCALE)
         return Coupling(half, bounded, log_scale_min_clip=-MAX_LOG_SCALE, log_scale_max_clip=MAX_LOG_SCALE)
 
-    return coupling_transform(features, HIDDEN, univariate, components=components)
+    return coupling_transform(features, HIDDEN, univariate, components=components, activation=ACTIVATION)
 
 
 WARPS = {

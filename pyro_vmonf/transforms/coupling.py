@@ -46,6 +46,7 @@ def coupling_transform(
     shapes: Sequence[Sequence[int]] = AFFINE_SHAPES,
     *,
     components: int | None = None,
+    activation: Callable[[Tensor], Tensor] = torch.relu,
 ) -> TransformModule:
     r"""Returns a coupling: ``y₁ = x₁`` and ``y₂ = g(x₂; θ(x₁))``, where x₁ is the first half and θ a perceptron.
 
@@ -57,6 +58,7 @@ def coupling_transform(
             ``AffineCoupling`` does.
         shapes: The shape of each parameter of g for one feature; by default two numbers, a mean and a log-scale.
         components: The number K of components, or None for one set of weights.
+        activation: The function after each hidden layer of the perceptron.
 
     Raises:
         ValueError: If a count, a width or a shape is not valid.
@@ -70,7 +72,10 @@ def coupling_transform(
         torch.Size([3, 10, 4])
     """
     half = check_count("features", features, 2) // 2
-    return univariate(half, ConditionerMLP(half, hidden_features, features - half, shapes, components=components))
+    network = ConditionerMLP(
+        half, hidden_features, features - half, shapes, components=components, activation=activation
+    )
+    return univariate(half, network)
 
 
 def affine_coupling(
