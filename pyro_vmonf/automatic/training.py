@@ -16,6 +16,7 @@ __all__ = ["READ", "EnsembleData", "Schedule", "Trained", "elbos", "train", "tra
 LEAST_BATCH, MOST_BATCH = 32, 256
 WORTH_A_CAPTURE = 60  # steps
 LEAST_GAIN = 1e-4  # nats
+LEAST_INTERVAL = 4  # steps between two looks at the held-out points
 READ = 2048  # points at a time
 
 
@@ -67,19 +68,28 @@ class Trained:
     elbo: Tensor
 
 
-def objective(ensemble: Ensemble, x: Tensor, target: Tensor | None, weight: Tensor) -> Tensor:
-    """Returns the mean ELBO of each mixture ``(V,)``; with a target r, that of Σ r(z) [log p(x, z) + log q(z | x)]."""
+def value_of(ensemble: Ensemble, x: Tensor, target: Tensor, taught: Tensor) -> Tensor:
+    """Returns what is maximised at points ``(V, N, D)``, as ``(V, N)``.
+
+    That is the ELBO Σ q(z | x) [log p(x, z) − log q(z | x)], or, where ``taught`` is 1 and not 0, the same of the start's
+    responsibilities r, and how well the encoder knows them, Σ r(z) [log p(x, z) + log q(z | x)]. A tensor says which,
+    so that one captured step does both.
+    """
     log_joint, log_q = ensemble(x)
-    points = log_q.exp() * (log_joint - log_q) if target is None else target.mT * (log_joint + log_q)
-    points = points.sum(1)
-    return (weight * points).sum(-1) / weight.sum(-1)
+    elbo = (log_q.exp() * (log_joint - log_q)).sum(1)
+    return torch.lerp(elbo, (target.mT * (log_joint + log_q)).sum(1), taught)
+
+
+def objective(ensemble: Ensemble, x: Tensor, target: Tensor, weight: Tensor, taught: Tensor) -> Tensor:
+    """Returns the weighted mean of :func:`value_of` for each mixture ``(V,)``."""
+    return (weight * value_of(ensemble, x, target, taught)).sum(-1) / weight.sum(-1)
 
 
 @torch.no_grad()
-def taught(ensemble: Ensemble, x: Tensor, target: Tensor) -> Tensor:
-    """Returns Σ r(z) [log p(x, z) + log q(z | x)] of points ``(V, N, D)`` and responsibilities r, ``(V, N)``."""
+def values_of(ensemble: Ensemble, x: Tensor, target: Tensor, taught: Tensor) -> Tensor:
+    """Returns :func:`value_of` of any number of points, without a gradient."""
     parts = zip(x.split(READ, 1), target.split(READ, 1), strict=True)
-    return torch.cat([(r.mT * sum(ensemble(some))).sum(1) for some, r in parts], 1)
+    return torch.cat([value_of(ensemble, some, r, taught) for some, r in parts], 1)
 
 
 @torch.no_grad()
@@ -100,37 +110,29 @@ def captured(function: Callable[..., list[Tensor]], inputs: Sequence[Tensor], ca
 
 
 class Ascent:
-    """Steps of Adam on one objective, one after the other.
+    """Steps of Adam, first of a warm-up in which the start's responsibilities are taught, then on the ELBO.
 
     Args:
         ensemble: The mixtures.
         data: Their points.
         noise: The matrix ``(D, D)`` by which Gaussian noise is multiplied that is added to the points of a step.
         schedule: The numbers of the training.
-        is_taught: Whether the start's responsibilities take the place of q(z | x).
-        steps: The greatest number of steps.
+        steps: The greatest number of steps, of both parts.
     """
 
-    def __init__(
-        self,
-        ensemble: Ensemble,
-        data: EnsembleData,
-        noise: Tensor,
-        schedule: Schedule,
-        *,
-        is_taught: bool,
-        steps: int,
-    ) -> None:
-        self.ensemble, self.data, self.noise, self.is_taught, self.steps = ensemble, data, noise, is_taught, steps
+    def __init__(self, ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule, steps: int) -> None:
+        self.ensemble, self.data, self.noise, self.schedule = ensemble, data, noise, schedule
+        self.taught = torch.zeros((), dtype=data.x.dtype, device=data.x.device)
         self.optimizer = RowAdam(ensemble.groups(), (schedule.rate, schedule.encoder_rate), ensemble.size)
         self.inputs = [tensor[:, : data.batch_size].clone() for tensor in data.tensors]
-        self.interval = max(1, data.x.shape[1] // data.batch_size)
+        self.interval = max(LEAST_INTERVAL, data.x.shape[1] // data.batch_size)
+        self.work = captured(self.gradient, self.inputs, steps)
 
     def gradient(self, x: Tensor, target: Tensor, weight: Tensor) -> list[Tensor]:
         """Sets the gradient of a batch, and returns the objective."""
         self.optimizer.write()
         noisy = x + torch.randn_like(x) @ self.noise
-        value = objective(self.ensemble, noisy, target if self.is_taught else None, weight)
+        value = objective(self.ensemble, noisy, target, weight, self.taught)
         self.optimizer.set_gradient(torch.autograd.grad(value.sum(), self.optimizer.parameters))
         return [value.detach()]
 
@@ -138,41 +140,44 @@ class Ascent:
         """Yields the rows of one batch after the other, in a new random order each epoch."""
         size = self.data.batch_size
         while True:
-            order = torch.randperm(self.data.x.shape[1])
+            order = torch.randperm(self.data.x.shape[1]).to(self.data.x.device)
             yield from order[: len(order) // size * size].view(-1, size)
 
-    def run(self) -> Iterator[int]:
-        """Does one step after the other, and yields the number of each."""
-        work = captured(self.gradient, self.inputs, self.steps)
-        for step, rows in zip(range(1, self.steps + 1), self.batches(), strict=False):
+    def run(self, is_taught: bool, steps: int) -> Iterator[int]:
+        """Does one step after the other from the state that the mixtures are in, and yields the number of each."""
+        self.taught.fill_(is_taught)
+        self.optimizer.begin()
+        for step, rows in zip(range(1, steps + 1), self.batches(), strict=False):
             for own, whole in zip(self.inputs, self.data.tensors, strict=True):
                 torch.index_select(whole, 1, rows, out=own)
-            work()
+            self.work()
             self.optimizer.update()
             yield step
 
-    def best(self, score: Callable[[], Tensor], patience: int) -> tuple[Tensor, Tensor]:
+    def best(self, is_taught: bool, steps: int, score: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """Goes on until no score gets better, and leaves the mixtures in the state of their best score.
 
         Args:
+            is_taught: Whether this is the warm-up.
+            steps: The greatest number of steps.
             score: Returns scores ``(C,)``; score c is that of the mixtures c, c + C, c + 2 C …, a start's in all folds.
-            patience: The number of steps without a better one after which the end has come.
 
         Returns:
             The step at which each score was best, and the score.
         """
-        best = score()
-        at = torch.zeros(len(best), dtype=torch.long)
+        self.taught.fill_(is_taught)
+        best = score(self.taught)
+        at = torch.zeros(len(best), dtype=torch.long, device=best.device)
         state = state_of(self.ensemble)
-        for step in self.run():
-            if step % self.interval and step < self.steps:
+        for step in self.run(is_taught, steps):
+            if step % self.interval and step < steps:
                 continue
-            self.optimizer.write()
-            now = score()
+            self.optimizer.write_means()
+            now = score(self.taught)
             better = now > best + LEAST_GAIN
             best, at = torch.where(better, now, best), torch.where(better, step, at)
             keep(self.ensemble, state, better.repeat(self.ensemble.size // len(better)))
-            if step - int(at.max()) > patience:
+            if step - int(at.max()) > self.schedule.patience:
                 break
         restore(self.ensemble, state)
         return at, best
@@ -187,29 +192,23 @@ class Score:
         ensemble: The mixtures, F folds of C starts, folds first.
         held_out: Their points.
         folds: The number F of folds.
+        calls: How often it is about to be called, see :func:`captured`.
     """
 
-    def __init__(self, ensemble: Ensemble, held_out: EnsembleData, folds: int) -> None:
+    def __init__(self, ensemble: Ensemble, held_out: EnsembleData, folds: int, calls: int) -> None:
         self.ensemble, self.held_out, self.folds = ensemble, held_out, folds
+        self.taught = torch.zeros((), dtype=held_out.x.dtype, device=held_out.x.device)
+        self.values = captured(self.each, [held_out.x, held_out.target, self.taught], calls)
 
-    def pooled(self, values: Tensor) -> Tensor:
-        """Returns the weighted mean of values ``(F C, m)`` for each start ``(C,)``; −∞ in the place of NaN."""
-        weight, own = (tensor.unflatten(0, (self.folds, -1)) for tensor in (self.held_out.weight, values))
+    def each(self, x: Tensor, target: Tensor, taught: Tensor) -> list[Tensor]:
+        """Returns the score of each point."""
+        return [values_of(self.ensemble, x, target, taught)]
+
+    def __call__(self, taught: Tensor) -> Tensor:
+        """Returns the scores ``(C,)`` of the starts; −∞ in the place of NaN."""
+        self.taught.copy_(taught)
+        weight, own = (tensor.unflatten(0, (self.folds, -1)) for tensor in (self.held_out.weight, self.values()[0]))
         return ((weight * own).sum((0, 2)) / weight.sum((0, 2))).nan_to_num(nan=-math.inf)
-
-    def elbo(self) -> Tensor:
-        """Returns the ELBO of each start."""
-        return self.pooled(elbos(self.ensemble, self.held_out.x))
-
-    def repeated(self, is_taught: bool, calls: int) -> Callable[[], Tensor]:
-        """Returns a function that gives the scores, captured where it is called often."""
-        target = self.held_out.target
-
-        def values(x: Tensor) -> list[Tensor]:
-            return [taught(self.ensemble, x, target) if is_taught else elbos(self.ensemble, x)]
-
-        function = captured(values, [self.held_out.x], calls)
-        return lambda: self.pooled(function()[0])
 
 
 def train(
@@ -227,13 +226,12 @@ def train(
         schedule: The numbers of the training.
         folds: The number F of folds, all of which stop at the same step.
     """
-    score = Score(ensemble, held_out, folds)
-    initial, before = state_of(ensemble), score.elbo()
-    found = []
-    for is_taught, steps in ((True, schedule.warmup), (False, schedule.steps)):
-        ascent = Ascent(ensemble, data, noise, schedule, is_taught=is_taught, steps=steps)
-        found.append(ascent.best(score.repeated(is_taught, steps // ascent.interval), schedule.patience))
-    (warmup, _), (then, elbo) = found
+    steps = schedule.warmup + schedule.steps
+    ascent = Ascent(ensemble, data, noise, schedule, steps)
+    score = Score(ensemble, held_out, folds, steps // ascent.interval)
+    initial, before = state_of(ensemble), score(ascent.taught)
+    warmup, _ = ascent.best(True, schedule.warmup, score)
+    then, elbo = ascent.best(False, schedule.steps, score)
     unchanged = before >= elbo
     back, rows = state_of(ensemble), unchanged.repeat(folds)
     for name, tensor in initial.items():
@@ -251,11 +249,11 @@ def train_for(
     ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule, warmup: int, steps: int
 ) -> None:
     """Trains each mixture by a number of steps of the warm-up, and another after it."""
+    ascent = Ascent(ensemble, data, noise, schedule, warmup + steps)
     for is_taught, count in ((True, warmup), (False, steps)):
-        ascent = Ascent(ensemble, data, noise, schedule, is_taught=is_taught, steps=count)
-        for _ in ascent.run():
+        for _ in ascent.run(is_taught, count):
             pass
-        ascent.optimizer.write()
+        ascent.optimizer.write_means()
 
 
 def state_of(ensemble: Ensemble) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 __all__ = ["RowAdam"]
 
 MAX_NORM = 5.0
+DECAY = 0.9  # of the moving means, once a hundred steps are done
 
 
 class RowAdam:
@@ -15,6 +16,10 @@ class RowAdam:
 
     The parameters of a model are a row of a matrix, so that its gradient's norm is that of a row. A model whose
     gradient is not finite moves by its momentum alone, and does not change the others.
+
+    Moving means of the values are kept beside them, which hold less of the noise of single batches (Polyak and
+    Juditsky, 1992, "Acceleration of stochastic approximation by averaging"): after step t they move by
+    1 − min(.9, t / (t + 10)) of the way to the new values.
 
     Args:
         groups: Groups of parameters; the first axis of each is a multiple of V, with the entries of a model together.
@@ -42,7 +47,20 @@ class RowAdam:
         self.widths = [sum(p.numel() for p in group) // size for group in groups]
         self.values = [part.contiguous() for part in torch.cat(self.views, 1).split(self.widths, 1)]
         self.gradients, self.first, self.second = ([torch.zeros_like(v) for v in self.values] for _ in range(3))
+        self.means = [v.clone() for v in self.values]
+        self.count = 0
         self.steps = torch.zeros((), dtype=torch.float32, device=self.values[0].device)
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Starts anew from the values that the parameters have."""
+        for own, part in zip(self.values, torch.cat(self.views, 1).split(self.widths, 1), strict=True):
+            own.copy_(part)
+        for own in (*self.first, *self.second, self.steps):
+            own.zero_()
+        for own, value in zip(self.means, self.values, strict=True):
+            own.copy_(value)
+        self.count = 0
 
     def set_gradient(self, gradients: Sequence[Tensor]) -> None:
         """Takes the gradients, scaled so that the norm of each model's is at most 5; 0 where it is not finite."""
@@ -59,8 +77,13 @@ class RowAdam:
         torch.ops.aten._foreach_copy_.default(self.views, list(torch.cat(self.values, 1).split(self.sizes, 1)))
 
     @torch.no_grad()
+    def write_means(self) -> None:
+        """Gives the parameters the moving means of their values."""
+        torch.ops.aten._foreach_copy_.default(self.views, list(torch.cat(self.means, 1).split(self.sizes, 1)))
+
+    @torch.no_grad()
     def update(self) -> None:
-        """Updates the values by the gradients."""
+        """Updates the values by the gradients, and the means by the values."""
         self.steps.add_(1)
         for i, rate in enumerate(self.rates):
             tensors = (self.values, self.gradients, self.first, self.second)
@@ -76,3 +99,6 @@ class RowAdam:
                 amsgrad=False,
                 maximize=True,
             )
+        self.count += 1
+        for mean, value in zip(self.means, self.values, strict=True):
+            mean.lerp_(value, 1 - min(DECAY, self.count / (self.count + 10)))
