@@ -1,0 +1,115 @@
+"""The default call on tables as they are: missing values, columns without a density, failing starts, many rows."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import load_iris
+from sklearn.metrics import adjusted_rand_score
+
+from pyro_vmonf import evaluate, fit_mixture
+from pyro_vmonf.automatic import search
+from pyro_vmonf.automatic.columns import ColumnWarning, check_complete, column_names, dependent_columns, listed
+from pyro_vmonf.automatic.training import Schedule
+from pyro_vmonf.initialization import InitializationWarning
+from pyro_vmonf.initialization import clustering as clusterings
+
+K, N = 3, 90
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Trains for a short time: the quality is not the subject."""
+    monkeypatch.setattr(search, "SHORT", Schedule(40, 30, 20))
+    monkeypatch.setattr(search, "LONG", Schedule(40, 30, 20))
+
+
+def clouds(features=2, n=N, seed=0):
+    """Three clouds."""
+    random = np.random.default_rng(seed)
+    return 6 * random.normal(size=(K, features))[np.arange(n) % K] + random.normal(size=(n, features))
+
+
+# ---- missing and infinite values
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_missing_values_are_named(value):
+    x = clouds()
+    x[[3, 7], 1] = value
+    kind = "missing" if np.isnan(value) else "infinite"
+    with pytest.raises(
+        ValueError, match=rf"x: expected finite values, got 2 {kind}.* in 2 of 90 rows, columns 1\. Lea"
+    ):
+        fit_mixture(x, K, progress=False)
+
+
+def test_columns_of_a_frame_have_names():
+    frame = pd.DataFrame(clouds(3), columns=["mass", "length", "year"])
+    frame.iloc[2, 0] = np.nan
+    frame.iloc[5, 2] = np.inf
+    with pytest.raises(ValueError, match=r"'mass', and 1 infinite in 1 of 90 rows, columns 'year'.*KNNImputer"):
+        fit_mixture(frame, K, progress=False)
+
+
+def test_missing_values_of_pandas_types_are_named():
+    frame = pd.DataFrame({"count": pd.array([1, 2, None] * 30, dtype="Int64"), "mass": np.ones(90)})
+    with pytest.raises(ValueError, match=r"30 missing \(NaN\) in 30 of 90 rows, columns 'count'"):
+        fit_mixture(frame, K, progress=False)
+
+
+def test_finite_points_pass():
+    check_complete("x", torch.zeros(2, 2), ["0", "1"])
+
+
+def test_names_of_many_columns_are_cut_short():
+    assert column_names(np.zeros((2, 3)), 3) == ["0", "1", "2"]
+    assert listed(torch.ones(12, dtype=torch.bool), column_names(None, 12)) == "0, 1, 2, 3, 4, 5, 6, 7, 4 more"
+
+
+# ---- clusterings that fail
+
+
+def test_failing_start_is_left_out(monkeypatch):
+    def broken(features, k, seed, weight=None):
+        raise RuntimeError("no convergence")
+
+    monkeypatch.setitem(clusterings.METHODS, "spectral", broken)
+    with pytest.warns(InitializationWarning, match="'spectral' is left out, it raised RuntimeError: no convergence"):
+        _, _, history = fit_mixture(clouds(), K, progress=False)
+    assert {row.start for row in history.search.rows} >= {"gmm"}
+    with pytest.raises(RuntimeError, match="no convergence"):
+        fit_mixture(clouds(), K, initializer=["gmm", "spectral"], progress=False)
+
+
+# ---- columns that are constant, or follow from others
+
+
+def test_columns_that_follow_from_others():
+    x = torch.as_tensor(clouds(3))
+    x = (x - x.mean(0)) / x.std(0)
+    whole = torch.cat([x, x[:, :1], x.sum(1, keepdim=True), torch.randn(N, 1)], 1)
+    assert dependent_columns(whole).tolist() == [False, False, False, True, True, False]
+    assert not dependent_columns(whole[:6]).any()
+
+
+def test_constant_and_copied_columns():
+    x, _ = load_iris(return_X_y=True)
+    table = np.column_stack([x, np.full(len(x), 7e5), 3 * x[:, 2] - 1])
+    with pytest.warns(ColumnWarning, match="columns 4 are constant, and columns 5 are linear functions"):
+        model, guide, history = fit_mixture(table, 3, initializer="gmm", progress=False)
+    evaluation = evaluate(model, guide, table)
+    assert evaluation.evidence.isfinite().all()
+    assert evaluation.encoder_probs.isfinite().all()
+    assert all(np.isfinite(row.elbo) for row in history.search.rows)
+    plain = evaluate(*fit_mixture(x, 3, initializer="gmm", progress=False)[:2], x)
+    labels = [e.encoder_probs.argmax(1) for e in (evaluation, plain)]
+    assert adjusted_rand_score(*labels) > 0.85
+
+
+def test_plain_columns_give_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit_mixture(clouds(), K, initializer="gmm", progress=False)
