@@ -9,9 +9,13 @@ import torch
 from sklearn.datasets import load_iris
 from sklearn.metrics import adjusted_rand_score
 
-from pyro_vmonf import evaluate, fit_mixture
-from pyro_vmonf.automatic import search
+from pyro_vmonf import Initializer, evaluate, fit_mixture
+from pyro_vmonf.automatic import samples, search
+from pyro_vmonf.automatic.blocks import Blocks, points_at_once
 from pyro_vmonf.automatic.columns import ColumnWarning, check_complete, column_names, dependent_columns, listed
+from pyro_vmonf.automatic.covariances import covariance_note, covariance_types, starts_for
+from pyro_vmonf.automatic.folds import folds_of
+from pyro_vmonf.automatic.samples import start_from_sample
 from pyro_vmonf.automatic.training import Schedule
 from pyro_vmonf.initialization import InitializationWarning
 from pyro_vmonf.initialization import clustering as clusterings
@@ -113,3 +117,78 @@ def test_plain_columns_give_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit_mixture(clouds(), K, initializer="gmm", progress=False)
+
+
+# ---- many points, and many features
+
+
+@pytest.fixture
+def small_sample(monkeypatch):
+    """Clusters so many points alone."""
+    monkeypatch.setattr(samples, "SAMPLE", 60)
+
+
+@pytest.mark.parametrize("method", ["gmm", "ward", "spectral"])
+def test_sample_is_clustered_and_the_others_follow(method, small_sample):
+    x = torch.as_tensor(clouds(3, n=150, seed=2))
+    start = start_from_sample(Initializer(method), x, K, torch.ones(150).double(), 0)
+    torch.testing.assert_close(start.responsibilities.sum(1), torch.ones(150).double())
+    assert adjusted_rand_score(start.responsibilities.argmax(1), np.arange(150) % K) > 0.95
+    assert len(samples.sample_of(150, 0)) == len(samples.sample_of(150, 0).unique()) == 60
+
+
+def test_users_own_method_is_given_all_points(small_sample):
+    x = torch.as_tensor(clouds(3, n=150))
+    seen = []
+
+    def method(features):
+        seen.append(len(features))
+        return np.arange(len(features)) % K
+
+    start_from_sample(Initializer(method), x, K, torch.ones(150).double(), 0)
+    assert seen == [150]
+
+
+def test_report_states_the_sample_and_the_memory(small_sample):
+    x = clouds(3, n=150)
+    model, _, history = fit_mixture(x, K, initializer=["gmm", "ward"], progress=False)
+    assert "sample of 60 of 150 points" in str(history.search)
+    assert history.search.peak_memory > 0.05
+    assert "Peak memory" in str(history.search)
+    assert model.evidence(torch.as_tensor(x)).isfinite().all()
+
+
+def test_few_points_a_feature_are_reported():
+    x = np.random.default_rng(0).normal(size=(40, 12))
+    _, _, history = fit_mixture(x, 2, initializer="ward", progress=False)
+    assert "12 features and 20 points a cluster" in str(history.search)
+    assert covariance_note(1000, 2, 4) == []
+    assert covariance_note(1000, 2, 300)[0].endswith("covariances are diagonal.")
+    assert covariance_types(300) == ("diag",)
+    assert starts_for(("gmm", "gmm-diag"), 300) == ["gmm-diag"]
+
+
+@pytest.mark.parametrize(("points", "size"), [(5, 9), (9, 9), (10, 3), (11, 4)])
+def test_blocks_join_to_the_whole(points, size):
+    x, y = torch.randn(2, points, 3), torch.randn(2, points)
+    blocks = Blocks([x, y], size)
+    out = torch.empty(2, blocks.size)
+
+    def function():
+        torch.add(blocks.inputs[0].sum(-1), blocks.inputs[1], out=out)  # overwritten by the next call, as captured
+        return out
+
+    assert len(blocks) == -(-points // size)
+    assert torch.equal(blocks.joined(function), x.sum(-1) + y)
+
+
+def test_blocks_are_smaller_for_more_numbers():
+    assert points_at_once(5, 3, 4) == 2048
+    assert points_at_once(6, 20, 60) == 145
+    assert points_at_once(30, 20, 784) == 64
+
+
+def test_held_out_points_are_capped():
+    folds = folds_of(30_000, 0)
+    assert len(folds.held_out[0]) == 4000
+    assert len(folds.kept[0]) == 26_000

@@ -6,8 +6,11 @@ from tqdm.auto import tqdm
 from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf._validation import as_floats, check_count, check_weights
 from pyro_vmonf.automatic.columns import check_complete, column_names, warn_of_columns
+from pyro_vmonf.automatic.covariances import covariance_note, starts_for
 from pyro_vmonf.automatic.folds import Scale, distinct, first_of
+from pyro_vmonf.automatic.memory import peak_memory
 from pyro_vmonf.automatic.modules import modules_of
+from pyro_vmonf.automatic.samples import sample_note
 from pyro_vmonf.automatic.search import Search
 from pyro_vmonf.automatic.starts import STARTS, candidates
 from pyro_vmonf.checkpointing.history import History
@@ -90,6 +93,8 @@ def fit_mixture(
         log_units = float(scale.deviation.log().sum())
         search = Search(standardized, weight, found, log_units=log_units, seed=seed, progress=bar.set_description_str)
         ensemble, report = search.run()
+    report.reasons += [*sample_note(len(points)), *covariance_note(len(points), k, points.shape[1])]
+    report.peak_memory = peak_memory()
     with isolated_random_state(seed):
         model, guide = modules_of(ensemble.double(), scale)
     return model, guide, History(search=report)
@@ -97,7 +102,7 @@ def fit_mixture(
 
 def checked_initializers(given: object, features: int) -> list[Initializer]:
     """Returns the clusterings that compete; raises ``ValueError`` where there are none."""
-    methods = list(STARTS) if is_auto(given) else given
+    methods = starts_for(STARTS, features) if is_auto(given) else given
     initializers = [one for one in as_initializers(methods, features) if one is not None]
     if not initializers:
         raise ValueError(f"initializer: expected a clustering, got {given!r}")

@@ -8,6 +8,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from pyro_vmonf.automatic.ensemble import Gaussians
+from pyro_vmonf.automatic.samples import start_from_sample
 from pyro_vmonf.initialization.assignment import InitializationWarning
 from pyro_vmonf.initialization.gaussian_mixture import default_ridge, fit_gaussian_mixture
 from pyro_vmonf.initialization.gaussians import cluster_gaussians
@@ -93,7 +94,7 @@ def clustered(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return initializer.start(x, n_components, weight=weight, seed=seed)
+            return start_from_sample(initializer, x, n_components, weight, seed)
     except NoClustersError:
         return None
     except Exception as error:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyro_vmonf.automatic.blocks import Blocks, points_at_once
 from pyro_vmonf.automatic.ensemble import Ensemble, tensors_of
 from pyro_vmonf.steps.replay import CaptureError, Replay
 from pyro_vmonf.steps.rows import RowAdam
 
-__all__ = ["READ", "EnsembleData", "Schedule", "Trained", "elbos", "train", "train_for"]
+__all__ = ["EnsembleData", "Schedule", "Trained", "block_of", "elbos", "train", "train_for"]
 
 LEAST_BATCH, MOST_BATCH = 32, 256
 WORTH_A_CAPTURE = 60  # steps
 LEAST_GAIN = 1e-4  # nats
-READ = 2048  # points at a time
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,23 @@ def objective(ensemble: Ensemble, x: Tensor, target: Tensor | None, weight: Tens
     return (weight * points).sum(-1) / weight.sum(-1)
 
 
+def block_of(ensemble: Ensemble) -> int:
+    """Returns how many points of each mixture are scored at once."""
+    return points_at_once(ensemble.size, ensemble.n_components, ensemble.features)
+
+
 @torch.no_grad()
 def taught(ensemble: Ensemble, x: Tensor, target: Tensor) -> Tensor:
     """Returns Σ r(z) [log p(x, z) + log q(z | x)] of points ``(V, N, D)`` and responsibilities r, ``(V, N)``."""
-    parts = zip(x.split(READ, 1), target.split(READ, 1), strict=True)
+    size = block_of(ensemble)
+    parts = zip(x.split(size, 1), target.split(size, 1), strict=True)
     return torch.cat([(r.mT * sum(ensemble(some))).sum(1) for some, r in parts], 1)
 
 
 @torch.no_grad()
 def elbos(ensemble: Ensemble, x: Tensor) -> Tensor:
     """Returns the ELBO of points ``(V, N, D)`` under each mixture, ``(V, N)``."""
-    tables = [ensemble(some) for some in x.to(ensemble.log_weights).split(READ, 1)]
+    tables = [ensemble(some) for some in x.to(ensemble.log_weights).split(block_of(ensemble), 1)]
     return torch.cat([(log_q.exp() * (log_joint - log_q)).sum(1) for log_joint, log_q in tables], 1)
 
 
@@ -203,13 +209,14 @@ class Score:
 
     def repeated(self, is_taught: bool, calls: int) -> Callable[[], Tensor]:
         """Returns a function that gives the scores, captured where it is called often."""
-        target = self.held_out.target
+        # A captured function keeps the memory of all its tensors, so that it is one of a block of the points.
+        points = Blocks([self.held_out.x, self.held_out.target], block_of(self.ensemble))
 
-        def values(x: Tensor) -> list[Tensor]:
+        def values(x: Tensor, target: Tensor) -> list[Tensor]:
             return [taught(self.ensemble, x, target) if is_taught else elbos(self.ensemble, x)]
 
-        function = captured(values, [self.held_out.x], calls)
-        return lambda: self.pooled(function()[0])
+        function = captured(values, points.inputs, calls * len(points))
+        return lambda: self.pooled(points.joined(lambda: function()[0]))
 
 
 def train(
