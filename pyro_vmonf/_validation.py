@@ -187,10 +187,20 @@ def as_array(name: str, given: object) -> npt.NDArray[np.generic]:
         hint = " (see .toarray())" if hasattr(given, "toarray") else ""
         raise TypeError(f"{name}: expected a tensor, an array, a frame or rows, got {type(given).__name__}{hint}")
     convert = getattr(given, "to_numpy", None)
+    if callable(convert) and has_nullable_numbers(given):
+        return np.asarray(convert(dtype=np.float64, na_value=np.nan))
     try:
         return np.asarray(convert() if callable(convert) else given)
     except ValueError as error:
         raise TypeError(f"{name}: expected rows of equal length, got {type(given).__name__}: {error}") from error
+
+
+def has_nullable_numbers(frame: object) -> bool:
+    """Whether all columns of a pandas frame hold numbers, some in a type of pandas's own, which knows missing ones."""
+    if type(frame).__module__.partition(".")[0] != "pandas" or not hasattr(frame, "columns"):
+        return False
+    kinds = list(frame.dtypes)  # type: ignore[attr-defined]
+    return all(kind.kind in "fiu" for kind in kinds) and not all(isinstance(kind, np.dtype) for kind in kinds)
 
 
 def is_numeric(column: object) -> bool:

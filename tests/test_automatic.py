@@ -236,8 +236,8 @@ def test_arrays_belong_to_the_rows_as_given(short):
     seen = []
     fitting_candidates = fitting.candidates
 
-    def spy(*args):
-        seen.extend(fitting_candidates(*args))
+    def spy(*args, **kwargs):
+        seen.extend(fitting_candidates(*args, **kwargs))
         return seen
 
     with pytest.MonkeyPatch.context() as patch:

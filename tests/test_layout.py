@@ -205,6 +205,7 @@ SCANS = {
     "pyro_vmonf/steps/eager.py": "the flag of a step",
     "pyro_vmonf/steps/captured.py": "the flag of a step, and what a captured one is compared by",
     "pyro_vmonf/plots.py": "what a picture leaves out",
+    "pyro_vmonf/automatic/columns.py": "the values that are missing from a table",
 }
 
 

@@ -4,9 +4,13 @@ import torch
 from tqdm.auto import tqdm
 
 from pyro_vmonf._torch import isolated_random_state
-from pyro_vmonf._validation import as_floats, check_count, check_finite, check_weights
+from pyro_vmonf._validation import as_floats, check_count, check_weights
+from pyro_vmonf.automatic.columns import check_complete, column_names, warn_of_columns
+from pyro_vmonf.automatic.covariances import covariance_note, starts_for
 from pyro_vmonf.automatic.folds import Scale, distinct, first_of
+from pyro_vmonf.automatic.memory import peak_memory
 from pyro_vmonf.automatic.modules import modules_of
+from pyro_vmonf.automatic.samples import sample_note
 from pyro_vmonf.automatic.search import Search
 from pyro_vmonf.automatic.starts import STARTS, candidates
 from pyro_vmonf.checkpointing.history import History
@@ -50,7 +54,12 @@ def fit_mixture(
         ``search`` says what was tried and what each try scored.
 
     Raises:
-        TypeError, ValueError: For data or settings that cannot be used, before any work.
+        TypeError, ValueError: For data or settings that cannot be used, before any work. Missing and infinite values
+            are among them; the message names their columns.
+
+    Warns:
+        ColumnWarning: If columns are constant, or linear functions of others.
+        InitializationWarning: If one of the clusterings of ``"auto"`` fails; the others compete without it.
 
     Examples:
         >>> from pyro_vmonf import evaluate, fit_mixture
@@ -64,7 +73,8 @@ def fit_mixture(
     points = as_floats("x", x).double()
     if points.dim() != 2 or not points.shape[1]:
         raise ValueError(f"x: expected shape (N, D), got {tuple(points.shape)}")
-    check_finite("x", points)
+    names = column_names(x, points.shape[1])
+    check_complete("x", points, names)
     weight = torch.ones(len(points)) if sample_weight is None else check_weights("sample_weight", sample_weight, points)
     kept = (weight > 0).nonzero().squeeze(-1)
     total, weight = len(points), weight[kept].double()
@@ -75,13 +85,16 @@ def fit_mixture(
         raise ValueError(f"x: expected at least {least} distinct points for n_components = {k}, got {len(points)}")
     scale = Scale.of(points, weight)
     standardized = scale.standardized(points)
+    warn_of_columns(standardized, names)
     methods = [one.at(rows, total) for one in checked_initializers(initializer, points.shape[1])]
     with isolated_random_state(seed):
-        found = candidates(methods, standardized, k, weight, seed)
+        found = candidates(methods, standardized, k, weight, seed, may_fail=is_auto(initializer))
     with tqdm(total=0, desc="fit_mixture", disable=not progress, bar_format="{desc}") as bar:
         log_units = float(scale.deviation.log().sum())
         search = Search(standardized, weight, found, log_units=log_units, seed=seed, progress=bar.set_description_str)
         ensemble, report = search.run()
+    report.reasons += [*sample_note(len(points)), *covariance_note(len(points), k, points.shape[1])]
+    report.peak_memory = peak_memory()
     with isolated_random_state(seed):
         model, guide = modules_of(ensemble.double(), scale)
     return model, guide, History(search=report)
@@ -89,8 +102,13 @@ def fit_mixture(
 
 def checked_initializers(given: object, features: int) -> list[Initializer]:
     """Returns the clusterings that compete; raises ``ValueError`` where there are none."""
-    methods = list(STARTS) if isinstance(given, str) and given == "auto" else given
+    methods = starts_for(STARTS, features) if is_auto(given) else given
     initializers = [one for one in as_initializers(methods, features) if one is not None]
     if not initializers:
         raise ValueError(f"initializer: expected a clustering, got {given!r}")
     return initializers
+
+
+def is_auto(given: object) -> bool:
+    """Returns whether the library chooses the clusterings."""
+    return isinstance(given, str) and given == "auto"

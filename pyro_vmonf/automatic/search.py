@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from pyro_vmonf._torch import isolated_random_state
+from pyro_vmonf.automatic.covariances import covariance_types
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Folds, folds_of
+from pyro_vmonf.automatic.samples import sample_of
 from pyro_vmonf.automatic.starts import Candidate, gaussians_on
-from pyro_vmonf.automatic.training import READ, EnsembleData, Schedule, Trained, elbos, train, train_for
+from pyro_vmonf.automatic.training import EnsembleData, Schedule, Trained, block_of, elbos, train, train_for
 from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.checkpointing.search_report import Choice, Row, SearchReport
 from pyro_vmonf.initialization.gaussians import cluster_gaussians
 from pyro_vmonf.initialization.separation import edge_cut, nearest_neighbours
-from pyro_vmonf.moments import COVARIANCE_TYPES
 
 __all__ = ["Search"]
 
@@ -91,7 +92,8 @@ class Search:
         tied = next((c for c in candidates if c.covariance_type == "tied"), candidates[0])
         spread = cluster_gaussians(x, tied.responsibilities, covariance_type="tied", weight=weight)[2][0]
         self.noise = (NOISE * torch.linalg.cholesky(spread).mT).to(torch.get_default_dtype())
-        self.near = nearest_neighbours(x.numpy(), NEIGHBOURS)
+        self.seen = sample_of(len(x), seed)
+        self.near = nearest_neighbours(x[self.seen].numpy(), NEIGHBOURS)
         self.held = torch.stack([x[rows] for rows in self.folds.held_out])
         self.held_weight = torch.stack([weight[rows] for rows in self.folds.held_out])
         self.rows: list[Row] = []
@@ -125,23 +127,23 @@ class Search:
             torch.stack([self.weight[rows] for rows, _ in pairs]).to(dtype),
         )
 
-    def everything(self, size: int) -> Tensor:
-        """Returns all points, for each of so many mixtures."""
-        return self.x.to(torch.get_default_dtype()).expand(size, -1, -1)
+    def graph_points(self, size: int) -> Tensor:
+        """Returns the points of the graph, for each of so many mixtures."""
+        return self.x[self.seen].to(torch.get_default_dtype()).expand(size, -1, -1)
 
     # ---- scores
 
     def cut_of(self, labels: Tensor) -> tuple[float, float]:
-        """Returns the share of neighbour edges that labels cut: of all, and of the worst cluster."""
+        """Returns the share of the graph's edges that labels of its points cut: of all, and of the worst cluster."""
         z = labels.numpy()
         whole = float((z[self.near] != z[:, None]).mean())
         used = np.unique(z, return_inverse=True)[1]
-        return whole, float(edge_cut(self.x.numpy(), used, self.near).max())
+        return whole, float(edge_cut(self.x[self.seen].numpy(), used, self.near).max())
 
     @torch.no_grad()
     def cut_by(self, ensemble: Ensemble, start: int) -> float:
         """Returns the share of neighbour edges that the encoders' labels of a start cut, the mean over the folds."""
-        parts = self.everything(ensemble.size).to(ensemble.log_weights).split(READ, 1)
+        parts = self.graph_points(ensemble.size).to(ensemble.log_weights).split(block_of(ensemble), 1)
         labels = torch.cat([ensemble(x)[1].argmax(1) for x in parts], 1).unflatten(0, (len(self.folds), -1))[:, start]
         return float(np.mean([self.cut_of(one)[0] for one in labels]))
 
@@ -158,7 +160,7 @@ class Search:
         """Returns the candidates, each hard clustering with the type of covariances whose held-out ELBO is greatest."""
         found: list[Candidate] = []
         for one in self.candidates:
-            kinds = [one.covariance_type] if one.is_mixture else COVARIANCE_TYPES
+            kinds = [one.covariance_type] if one.is_mixture else covariance_types(self.x.shape[1])
             options = [replace(one, covariance_type=kind) for kind in kinds]
             scores = self.fold_means(self.build("N", options, self.folds.kept))
             found.append(options[int(scores.argmax())])
@@ -204,7 +206,7 @@ class Search:
             self.rows += [self.row(one, t.warp, t.elbo, self.steps_of(tries, t.warp), t.cut) for t in tries.values()]
             if (other := self.best_mixture(start)) and not self.is_better(tries[best].plain, other[1]):
                 one, best = other[0], "N"
-                self.rows.append(self.row(one, "N", self.mean(other[1]), 0, self.cut_of(one.labels)[0]))
+                self.rows.append(self.row(one, "N", self.mean(other[1]), 0, self.cut_of(one.labels[self.seen])[0]))
             if best == "N":
                 reasons.append("No warp is better than the start on held-out points: a Gaussian mixture does as well.")
             final = self.refit(one, tries, best)
@@ -228,7 +230,7 @@ class Search:
         whose worst cluster has the fewest edges to others is chosen.
         """
         count = len(self.candidates)
-        cut, worst = zip(*(self.cut_of(one.labels) for one in self.candidates), strict=True)
+        cut, worst = zip(*(self.cut_of(one.labels[self.seen]) for one in self.candidates), strict=True)
         level = {warp: self.fold_means(ensemble) for warp, (ensemble, _) in results.items()}
         for warp, (_, trained) in results.items():
             for i, one in enumerate(self.candidates):

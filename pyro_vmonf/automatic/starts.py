@@ -8,9 +8,11 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from pyro_vmonf.automatic.ensemble import Gaussians
+from pyro_vmonf.automatic.samples import start_from_sample
+from pyro_vmonf.initialization.assignment import InitializationWarning
 from pyro_vmonf.initialization.gaussian_mixture import default_ridge, fit_gaussian_mixture
 from pyro_vmonf.initialization.gaussians import cluster_gaussians
-from pyro_vmonf.initialization.initializer import Initializer
+from pyro_vmonf.initialization.initializer import Initializer, Start
 from pyro_vmonf.initialization.linkage import NoClustersError
 
 __all__ = ["STARTS", "Candidate", "candidates", "gaussians_on"]
@@ -46,7 +48,13 @@ class Candidate:
 
 
 def candidates(
-    initializers: Sequence[Initializer], x: Tensor, n_components: int, weight: Tensor, seed: int
+    initializers: Sequence[Initializer],
+    x: Tensor,
+    n_components: int,
+    weight: Tensor,
+    seed: int,
+    *,
+    may_fail: bool = False,
 ) -> list[Candidate]:
     """Returns the clusterings of the points, of any two that agree the first; those without K clusters are left out.
 
@@ -56,17 +64,18 @@ def candidates(
         n_components: The number K of components.
         weight: The weights of the points, ``(N,)``.
         seed: The seed of the methods.
+        may_fail: Whether a method that raises an exception is left out, with a warning.
 
     Raises:
         ValueError: If none finds K clusters.
+
+    Warns:
+        InitializationWarning: If a method that may fail does.
     """
     found: list[Candidate] = []
     for one in initializers:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                start = one.start(x, n_components, weight=weight, seed=seed)
-        except NoClustersError:
+        start = clustered(one, x, n_components, weight, seed, may_fail)
+        if start is None:
             continue
         candidate = as_candidate(one, start.responsibilities)
         sizes = candidate.labels.bincount(minlength=n_components)
@@ -76,6 +85,24 @@ def candidates(
         names = [one.name for one in initializers]
         raise ValueError(f"initializer: expected a method that finds {n_components} clusters, but none of {names} does")
     return found
+
+
+def clustered(
+    initializer: Initializer, x: Tensor, n_components: int, weight: Tensor, seed: int, may_fail: bool
+) -> Start | None:
+    """Returns what an initializer finds, or None where it finds fewer than K clusters, or fails and may."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return start_from_sample(initializer, x, n_components, weight, seed)
+    except NoClustersError:
+        return None
+    except Exception as error:
+        if not may_fail:
+            raise
+        message = f"initializer: {initializer.name!r} is left out, it raised {type(error).__name__}: {error}"
+        warnings.warn(message, InitializationWarning, stacklevel=4)
+        return None
 
 
 def as_candidate(initializer: Initializer, responsibilities: Tensor) -> Candidate:

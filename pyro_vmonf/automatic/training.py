@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyro_vmonf.automatic.blocks import Blocks, points_at_once
 from pyro_vmonf.automatic.ensemble import Ensemble, tensors_of
 from pyro_vmonf.steps.replay import CaptureError, Replay
 from pyro_vmonf.steps.rows import RowAdam
 
-__all__ = ["READ", "EnsembleData", "Schedule", "Trained", "elbos", "train", "train_for"]
+__all__ = ["EnsembleData", "Schedule", "Trained", "block_of", "elbos", "train", "train_for"]
 
 LEAST_BATCH, MOST_BATCH = 32, 256
 WORTH_A_CAPTURE = 60  # steps
 LEAST_GAIN = 1e-4  # nats
 LEAST_INTERVAL = 4  # steps between two looks at the held-out points
-READ = 2048  # points at a time
 
 
 @dataclass(frozen=True)
@@ -85,17 +85,21 @@ def objective(ensemble: Ensemble, x: Tensor, target: Tensor, weight: Tensor, tau
     return (weight * value_of(ensemble, x, target, taught)).sum(-1) / weight.sum(-1)
 
 
+def block_of(ensemble: Ensemble) -> int:
+    """Returns how many points of each mixture are scored at once."""
+    return points_at_once(ensemble.size, ensemble.n_components, ensemble.features)
+
+
 @torch.no_grad()
 def values_of(ensemble: Ensemble, x: Tensor, target: Tensor, taught: Tensor) -> Tensor:
-    """Returns :func:`value_of` of any number of points, without a gradient."""
-    parts = zip(x.split(READ, 1), target.split(READ, 1), strict=True)
-    return torch.cat([value_of(ensemble, some, r, taught) for some, r in parts], 1)
+    """Returns :func:`value_of` without a gradient."""
+    return value_of(ensemble, x, target, taught)
 
 
 @torch.no_grad()
 def elbos(ensemble: Ensemble, x: Tensor) -> Tensor:
     """Returns the ELBO of points ``(V, N, D)`` under each mixture, ``(V, N)``."""
-    tables = [ensemble(some) for some in x.to(ensemble.log_weights).split(READ, 1)]
+    tables = [ensemble(some) for some in x.to(ensemble.log_weights).split(block_of(ensemble), 1)]
     return torch.cat([(log_q.exp() * (log_joint - log_q)).sum(1) for log_joint, log_q in tables], 1)
 
 
@@ -198,16 +202,19 @@ class Score:
     def __init__(self, ensemble: Ensemble, held_out: EnsembleData, folds: int, calls: int) -> None:
         self.ensemble, self.held_out, self.folds = ensemble, held_out, folds
         self.taught = torch.zeros((), dtype=held_out.x.dtype, device=held_out.x.device)
-        self.values = captured(self.each, [held_out.x, held_out.target, self.taught], calls)
+        # A captured function keeps the memory of all its tensors, so that it is one of a block of the points.
+        self.points = Blocks([held_out.x, held_out.target], block_of(ensemble))
+        self.values = captured(self.each, [*self.points.inputs, self.taught], calls * len(self.points))
 
     def each(self, x: Tensor, target: Tensor, taught: Tensor) -> list[Tensor]:
-        """Returns the score of each point."""
+        """Returns the score of each point of a block."""
         return [values_of(self.ensemble, x, target, taught)]
 
     def __call__(self, taught: Tensor) -> Tensor:
         """Returns the scores ``(C,)`` of the starts; −∞ in the place of NaN."""
         self.taught.copy_(taught)
-        weight, own = (tensor.unflatten(0, (self.folds, -1)) for tensor in (self.held_out.weight, self.values()[0]))
+        values = self.points.joined(lambda: self.values()[0])
+        weight, own = (tensor.unflatten(0, (self.folds, -1)) for tensor in (self.held_out.weight, values))
         return ((weight * own).sum((0, 2)) / weight.sum((0, 2))).nan_to_num(nan=-math.inf)
 
 

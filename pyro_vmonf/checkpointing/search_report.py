@@ -41,9 +41,10 @@ class SearchReport:
     Attributes:
         choice: What was chosen.
         rows: The tries, in their order.
-        folds: The number of folds; each held out a fifth of the points.
+        folds: The number of folds; each held out a fifth of the points, or 4,000 where that is less.
         points: The number of distinct points.
         reasons: Why this start and this warp, in sentences.
+        peak_memory: The greatest memory of the process by the end, in gigabytes; None where it is not known.
 
     Examples:
         >>> from pyro_vmonf.checkpointing.search_report import Choice, Row, SearchReport
@@ -57,6 +58,7 @@ class SearchReport:
     folds: int
     points: int
     reasons: list[str] = field(default_factory=list)
+    peak_memory: float | None = None
 
     def __str__(self) -> str:
         width = max([5, *(len(row.start) for row in self.rows)])
@@ -68,4 +70,5 @@ class SearchReport:
             cut = f"{row.cut:.3f}".lstrip("0")
             mark = "  chosen" if i == last else ""
             lines.append(f"{row.start:{width}}  {row.warp:4}  {row.elbo:19.3f}  {row.steps:5}  {cut:>5}{mark}")
-        return "\n".join([*lines, *self.reasons])
+        memory = [] if self.peak_memory is None else [f"Peak memory of the process: {self.peak_memory:.2f} GB."]
+        return "\n".join([*lines, *self.reasons, *memory])

@@ -17,7 +17,7 @@ __all__ = ["InitializationWarning", "apply_start", "initialize_posterior"]
 
 
 class InitializationWarning(UserWarning):
-    """Components that an initializer could not set from the data."""
+    """Components that an initializer could not set from the data, or an initializer that failed."""
 
 
 def initialize_posterior(model: FlowMixture, guide: SoftmaxEncoder, size: float) -> None:

@@ -1,0 +1,194 @@
+"""The default call on tables as they are: missing values, columns without a density, failing starts, many rows."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import load_iris
+from sklearn.metrics import adjusted_rand_score
+
+from pyro_vmonf import Initializer, evaluate, fit_mixture
+from pyro_vmonf.automatic import samples, search
+from pyro_vmonf.automatic.blocks import Blocks, points_at_once
+from pyro_vmonf.automatic.columns import ColumnWarning, check_complete, column_names, dependent_columns, listed
+from pyro_vmonf.automatic.covariances import covariance_note, covariance_types, starts_for
+from pyro_vmonf.automatic.folds import folds_of
+from pyro_vmonf.automatic.samples import start_from_sample
+from pyro_vmonf.automatic.training import Schedule
+from pyro_vmonf.initialization import InitializationWarning
+from pyro_vmonf.initialization import clustering as clusterings
+
+K, N = 3, 90
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Trains for a short time: the quality is not the subject."""
+    monkeypatch.setattr(search, "SHORT", Schedule(40, 30, 20))
+    monkeypatch.setattr(search, "LONG", Schedule(40, 30, 20))
+
+
+def clouds(features=2, n=N, seed=0):
+    """Three clouds."""
+    random = np.random.default_rng(seed)
+    return 6 * random.normal(size=(K, features))[np.arange(n) % K] + random.normal(size=(n, features))
+
+
+# ---- missing and infinite values
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_missing_values_are_named(value):
+    x = clouds()
+    x[[3, 7], 1] = value
+    kind = "missing" if np.isnan(value) else "infinite"
+    with pytest.raises(
+        ValueError, match=rf"x: expected finite values, got 2 {kind}.* in 2 of 90 rows, columns 1\. Lea"
+    ):
+        fit_mixture(x, K, progress=False)
+
+
+def test_columns_of_a_frame_have_names():
+    frame = pd.DataFrame(clouds(3), columns=["mass", "length", "year"])
+    frame.iloc[2, 0] = np.nan
+    frame.iloc[5, 2] = np.inf
+    with pytest.raises(ValueError, match=r"'mass', and 1 infinite in 1 of 90 rows, columns 'year'.*KNNImputer"):
+        fit_mixture(frame, K, progress=False)
+
+
+def test_missing_values_of_pandas_types_are_named():
+    frame = pd.DataFrame({"count": pd.array([1, 2, None] * 30, dtype="Int64"), "mass": np.ones(90)})
+    with pytest.raises(ValueError, match=r"30 missing \(NaN\) in 30 of 90 rows, columns 'count'"):
+        fit_mixture(frame, K, progress=False)
+
+
+def test_finite_points_pass():
+    check_complete("x", torch.zeros(2, 2), ["0", "1"])
+
+
+def test_names_of_many_columns_are_cut_short():
+    assert column_names(np.zeros((2, 3)), 3) == ["0", "1", "2"]
+    assert listed(torch.ones(12, dtype=torch.bool), column_names(None, 12)) == "0, 1, 2, 3, 4, 5, 6, 7, 4 more"
+
+
+# ---- clusterings that fail
+
+
+def test_failing_start_is_left_out(monkeypatch):
+    def broken(features, k, seed, weight=None):
+        raise RuntimeError("no convergence")
+
+    monkeypatch.setitem(clusterings.METHODS, "spectral", broken)
+    with pytest.warns(InitializationWarning, match="'spectral' is left out, it raised RuntimeError: no convergence"):
+        _, _, history = fit_mixture(clouds(), K, progress=False)
+    assert {row.start for row in history.search.rows} >= {"gmm"}
+    with pytest.raises(RuntimeError, match="no convergence"):
+        fit_mixture(clouds(), K, initializer=["gmm", "spectral"], progress=False)
+
+
+# ---- columns that are constant, or follow from others
+
+
+def test_columns_that_follow_from_others():
+    x = torch.as_tensor(clouds(3))
+    x = (x - x.mean(0)) / x.std(0)
+    whole = torch.cat([x, x[:, :1], x.sum(1, keepdim=True), torch.randn(N, 1)], 1)
+    assert dependent_columns(whole).tolist() == [False, False, False, True, True, False]
+    assert not dependent_columns(whole[:6]).any()
+
+
+def test_constant_and_copied_columns():
+    x, _ = load_iris(return_X_y=True)
+    table = np.column_stack([x, np.full(len(x), 7e5), 3 * x[:, 2] - 1])
+    with pytest.warns(ColumnWarning, match="columns 4 are constant, and columns 5 are linear functions"):
+        model, guide, history = fit_mixture(table, 3, initializer="gmm", progress=False)
+    evaluation = evaluate(model, guide, table)
+    assert evaluation.evidence.isfinite().all()
+    assert evaluation.encoder_probs.isfinite().all()
+    assert all(np.isfinite(row.elbo) for row in history.search.rows)
+    plain = evaluate(*fit_mixture(x, 3, initializer="gmm", progress=False)[:2], x)
+    labels = [e.encoder_probs.argmax(1) for e in (evaluation, plain)]
+    assert adjusted_rand_score(*labels) > 0.85
+
+
+def test_plain_columns_give_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit_mixture(clouds(), K, initializer="gmm", progress=False)
+
+
+# ---- many points, and many features
+
+
+@pytest.fixture
+def small_sample(monkeypatch):
+    """Clusters so many points alone."""
+    monkeypatch.setattr(samples, "SAMPLE", 60)
+
+
+@pytest.mark.parametrize("method", ["gmm", "ward", "spectral"])
+def test_sample_is_clustered_and_the_others_follow(method, small_sample):
+    x = torch.as_tensor(clouds(3, n=150, seed=2))
+    start = start_from_sample(Initializer(method), x, K, torch.ones(150).double(), 0)
+    torch.testing.assert_close(start.responsibilities.sum(1), torch.ones(150).double())
+    assert adjusted_rand_score(start.responsibilities.argmax(1), np.arange(150) % K) > 0.95
+    assert len(samples.sample_of(150, 0)) == len(samples.sample_of(150, 0).unique()) == 60
+
+
+def test_users_own_method_is_given_all_points(small_sample):
+    x = torch.as_tensor(clouds(3, n=150))
+    seen = []
+
+    def method(features):
+        seen.append(len(features))
+        return np.arange(len(features)) % K
+
+    start_from_sample(Initializer(method), x, K, torch.ones(150).double(), 0)
+    assert seen == [150]
+
+
+def test_report_states_the_sample_and_the_memory(small_sample):
+    x = clouds(3, n=150)
+    model, _, history = fit_mixture(x, K, initializer=["gmm", "ward"], progress=False)
+    assert "sample of 60 of 150 points" in str(history.search)
+    assert history.search.peak_memory > 0.05
+    assert "Peak memory" in str(history.search)
+    assert model.evidence(torch.as_tensor(x)).isfinite().all()
+
+
+def test_few_points_a_feature_are_reported():
+    x = np.random.default_rng(0).normal(size=(40, 12))
+    _, _, history = fit_mixture(x, 2, initializer="ward", progress=False)
+    assert "12 features and 20 points a cluster" in str(history.search)
+    assert covariance_note(1000, 2, 4) == []
+    assert covariance_note(1000, 2, 300)[0].endswith("covariances are diagonal.")
+    assert covariance_types(300) == ("diag",)
+    assert starts_for(("gmm", "gmm-diag"), 300) == ["gmm-diag"]
+
+
+@pytest.mark.parametrize(("points", "size"), [(5, 9), (9, 9), (10, 3), (11, 4)])
+def test_blocks_join_to_the_whole(points, size):
+    x, y = torch.randn(2, points, 3), torch.randn(2, points)
+    blocks = Blocks([x, y], size)
+    out = torch.empty(2, blocks.size)
+
+    def function():
+        torch.add(blocks.inputs[0].sum(-1), blocks.inputs[1], out=out)  # overwritten by the next call, as captured
+        return out
+
+    assert len(blocks) == -(-points // size)
+    assert torch.equal(blocks.joined(function), x.sum(-1) + y)
+
+
+def test_blocks_are_smaller_for_more_numbers():
+    assert points_at_once(5, 3, 4) == 2048
+    assert points_at_once(6, 20, 60) == 145
+    assert points_at_once(30, 20, 784) == 64
+
+
+def test_held_out_points_are_capped():
+    folds = folds_of(30_000, 0)
+    assert len(folds.held_out[0]) == 4000
+    assert len(folds.kept[0]) == 26_000
