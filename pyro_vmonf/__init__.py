@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyro_vmonf.automatic import fit_mixture
+    from pyro_vmonf.automatic import SearchConfig, fit_mixture
     from pyro_vmonf.components import MAF, NSF, FlowList, RealNVP
     from pyro_vmonf.evaluation import evaluate
     from pyro_vmonf.guides import SoftmaxEncoder, convnet, mlp
@@ -33,6 +33,7 @@ __all__ = [
     "Labels",
     "RealNVP",
     "Restarts",
+    "SearchConfig",
     "SoftmaxEncoder",
     "Temperature",
     "TrainingConfig",
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 _SOURCES = {
-    "automatic": ["fit_mixture"],
+    "automatic": ["SearchConfig", "fit_mixture"],
     "components": ["MAF", "NSF", "FlowList", "RealNVP"],
     "evaluation": ["evaluate"],
     "guides": ["SoftmaxEncoder", "convnet", "mlp"],

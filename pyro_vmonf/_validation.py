@@ -21,6 +21,7 @@ __all__ = [
     "check_nonnegative",
     "check_permutation",
     "check_positive",
+    "check_seed",
     "check_weights",
     "check_widths",
 ]
@@ -45,6 +46,14 @@ def check_positive(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
         raise ValueError(f"{name}: expected a finite number above 0, got {value!r}")
     return float(value)
+
+
+def check_seed(seed: object) -> int:
+    """Returns ``seed`` as an int if 0 ≤ seed < 2³², which all generators take; raises as :func:`check_count` does."""
+    found = check_count("seed", seed, 0)
+    if found >= 2**32:
+        raise ValueError(f"seed: expected an integer below 2**32, got {seed!r}")
+    return found
 
 
 def check_fraction(name: str, value: object, *, below_one: bool = False) -> float:

@@ -1,6 +1,7 @@
 """The default call on tables as they are: missing values, columns without a density, failing starts, many rows."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,15 +11,16 @@ from sklearn.datasets import load_iris
 from sklearn.metrics import adjusted_rand_score
 
 from pyro_vmonf import Initializer, evaluate, fit_mixture
-from pyro_vmonf.automatic import samples, search
+from pyro_vmonf.automatic import Schedule, SearchConfig, fitting, samples
 from pyro_vmonf.automatic.blocks import Blocks, points_at_once
 from pyro_vmonf.automatic.columns import ColumnWarning, check_complete, column_names, dependent_columns, listed
 from pyro_vmonf.automatic.covariances import covariance_note, covariance_types, starts_for
 from pyro_vmonf.automatic.folds import folds_of
 from pyro_vmonf.automatic.samples import start_from_sample
-from pyro_vmonf.automatic.training import Schedule
 from pyro_vmonf.initialization import InitializationWarning
 from pyro_vmonf.initialization import clustering as clusterings
+
+pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.automatic.SearchWarning")
 
 K, N = 3, 90
 
@@ -26,8 +28,8 @@ K, N = 3, 90
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Trains for a short time: the quality is not the subject."""
-    monkeypatch.setattr(search, "SHORT", Schedule(40, 30, 20))
-    monkeypatch.setattr(search, "LONG", Schedule(40, 30, 20))
+    budget = Schedule(40, 30, 20)
+    monkeypatch.setattr(fitting, "SearchConfig", partial(SearchConfig, short=budget, long=budget))
 
 
 def clouds(features=2, n=N, seed=0):

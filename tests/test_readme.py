@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 
@@ -9,8 +10,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from pyro_vmonf.automatic import search
-from pyro_vmonf.automatic.training import Schedule
+from pyro_vmonf.automatic import Schedule, SearchConfig, fitting
 from pyro_vmonf.training import Trainer
 
 ROOT = Path(__file__).parent.parent
@@ -47,8 +47,8 @@ def test_the_code_runs(page, monkeypatch, tmp_path):
         return whole(self, short, *args, **kwargs | {"progress": False})
 
     monkeypatch.setattr(Trainer, "run", one_epoch)
-    for name in ("SHORT", "LONG"):
-        monkeypatch.setattr(search, name, Schedule(10, 10, 5))
+    budget = Schedule(10, 10, 5)
+    monkeypatch.setattr(fitting, "SearchConfig", partial(SearchConfig, short=budget, long=budget))
     monkeypatch.chdir(tmp_path)
     torch.set_default_dtype(torch.float32)  # as a reader has it
     names = {}

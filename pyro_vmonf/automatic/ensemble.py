@@ -36,6 +36,10 @@ class Gaussians:
         """Returns the mixtures of all parts."""
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
+    def weighted(self, weights: Tensor) -> "Gaussians":
+        """Returns the same Gaussians with the given weights ``(K,)``."""
+        return Gaussians(weights.log().to(self.log_weights).expand_as(self.log_weights), self.means, self.covariances)
+
 
 class Ensemble(nn.Module):
     """V mixtures of K flows and their encoders; each begins as a Gaussian mixture, with its responsibilities as q(z|x).
@@ -45,14 +49,18 @@ class Ensemble(nn.Module):
         n_components: The number K of components of each mixture.
         warp: What the flows add to the Gaussians.
         size: The number V of mixtures.
+        has_learned_weights: Whether the weights of the components are trained, or stay those of the Gaussians.
     """
 
-    def __init__(self, features: int, n_components: int, warp: Warp, size: int) -> None:
+    def __init__(
+        self, features: int, n_components: int, warp: Warp, size: int, *, has_learned_weights: bool = True
+    ) -> None:
         super().__init__()
         self.features, self.n_components, self.warp, self.size = features, n_components, warp, size
         self.shared = nn.ModuleList(warp.shared_parts(features, size))
         self.private = nn.ModuleList(warp.private_parts(features, n_components * size))
         self.encoder = DiscriminantNetwork(features, n_components, stack=size)
+        self.has_learned_weights = has_learned_weights
         self.log_weights = nn.Parameter(torch.zeros(size, n_components))
 
     @property
@@ -62,10 +70,8 @@ class Ensemble(nn.Module):
 
     def groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Returns the parameters of the flows, and those of the weights and the encoders."""
-        return (
-            [*self.shared.parameters(), *self.private.parameters()],
-            [self.log_weights, *self.encoder.parameters()],
-        )
+        weights = [self.log_weights] if self.has_learned_weights else []
+        return [*self.shared.parameters(), *self.private.parameters()], [*weights, *self.encoder.parameters()]
 
     @torch.no_grad()
     def set_gaussians(self, start: Gaussians) -> None:

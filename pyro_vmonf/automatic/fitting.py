@@ -1,22 +1,32 @@
 """A mixture whose start, flows and number of steps are chosen by the data."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
+from pyro_vmonf._io import Json
 from pyro_vmonf._torch import isolated_random_state
-from pyro_vmonf._validation import as_floats, check_count, check_weights
-from pyro_vmonf.automatic.columns import check_complete, column_names, warn_of_columns
+from pyro_vmonf._validation import as_floats, check_count, check_seed
+from pyro_vmonf.architecture import describe, digest
+from pyro_vmonf.automatic.config import SearchConfig
 from pyro_vmonf.automatic.covariances import covariance_note, starts_for
-from pyro_vmonf.automatic.folds import Scale, distinct, first_of
 from pyro_vmonf.automatic.memory import peak_memory
 from pyro_vmonf.automatic.modules import modules_of
 from pyro_vmonf.automatic.samples import sample_note
 from pyro_vmonf.automatic.search import Search
 from pyro_vmonf.automatic.starts import STARTS, candidates
+from pyro_vmonf.automatic.table import Table, held_out, table_of
+from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.checkpointing.history import History
+from pyro_vmonf.checkpointing.stages import Stages
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.initialization.initializer import Initializer, as_initializers
 from pyro_vmonf.models.mixture import FlowMixture
+from pyro_vmonf.models.weights import FixedWeights
 
 __all__ = ["fit_mixture"]
 
@@ -26,7 +36,13 @@ def fit_mixture(
     n_components: int,
     *,
     sample_weight: object = None,
+    validation: object = None,
+    components: str | Sequence[str] = "auto",
+    weights: object = "learned",
     initializer: object = "auto",
+    config: SearchConfig | None = None,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device = "cpu",
     seed: int = 0,
     progress: bool = True,
 ) -> tuple[FlowMixture, SoftmaxEncoder, History]:
@@ -38,14 +54,25 @@ def fit_mixture(
     whose clusters hardly touch in the graph of nearest neighbours, are nominated, and the one that cuts the fewest
     edges of that graph is offered other flows. These are judged by the same held-out points, less ten nats times the
     share of edges that their labels cut, and the best is trained on all points for as many steps. Where it is not
-    better than the best of the Gaussian mixtures by a standard error, the result is that Gaussian mixture.
+    better than the best of the Gaussian mixtures by half a standard error, the result is that Gaussian mixture.
 
     Args:
         x: The points ``(N, D)``: a tensor, an array, a data frame or rows of numbers, finite, in any units.
         n_components: The number K of components.
         sample_weight: The weights of the points ``(N,)``, at least 0: a point of weight 2 counts as two.
+        validation: Points ``(M, D)`` to choose by, on which nothing is trained, or the fraction of x to hold out. By
+            default a fifth of x is held out, and of up to 2,000 points each fifth in turn, in five folds.
+        components: What may be added to the Gaussians of a start: ``"auto"`` for all of the following, or some of
+            them: ``"N"``, nothing; ``"P"``, splines of each component; ``"S"``, splines that all components share;
+            ``"A"``, affine couplings that all share.
+        weights: The weights of the components: ``"learned"``, ``"uniform"``, or K positive numbers that sum to 1, the
+            greatest of which belongs to the greatest cluster, and so on.
         initializer: The clusterings that compete, as ``fit`` takes them; ``"auto"`` for three Gaussian mixtures, a
             spectral clustering, Ward's and single linkage.
+        config: The numbers of the search.
+        checkpoint: A file to which the mixtures are written after each part of the search; if it exists the search goes
+            on from it, and ends as an unbroken one.
+        device: Where mixtures are trained, and where the result is.
         seed: The seed of all that is random.
         progress: Whether to show a progress bar.
 
@@ -56,48 +83,111 @@ def fit_mixture(
     Raises:
         TypeError, ValueError: For data or settings that cannot be used, before any work. Missing and infinite values
             are among them; the message names their columns.
+        CheckpointError: If the checkpoint is damaged or that of another fit.
+        OSError: If the checkpoint's folder cannot be written, before any work.
 
     Warns:
         ColumnWarning: If columns are constant, or linear functions of others.
         InitializationWarning: If one of the clusterings of ``"auto"`` fails; the others compete without it.
+        SearchWarning: If a Gaussian mixture describes the points as well, or clusterings that agree with each other
+            do not agree with the result.
 
     Examples:
         >>> from pyro_vmonf import evaluate, fit_mixture
         >>> from pyro_vmonf.data import pinwheel
         >>> x, _ = pinwheel(15, wings=2)
-        >>> model, guide, history = fit_mixture(100 * x, 2, initializer="gmm", progress=False)
+        >>> model, guide, history = fit_mixture(100 * x, 2, initializer="gmm", components="P", progress=False)
         >>> evaluate(model, guide, 100 * x).encoder_probs.shape
         torch.Size([30, 2])
     """
-    k, seed = check_count("n_components", n_components), check_count("seed", seed, 0)
-    points = as_floats("x", x).double()
-    if points.dim() != 2 or not points.shape[1]:
-        raise ValueError(f"x: expected shape (N, D), got {tuple(points.shape)}")
-    names = column_names(x, points.shape[1])
-    check_complete("x", points, names)
-    weight = torch.ones(len(points)) if sample_weight is None else check_weights("sample_weight", sample_weight, points)
-    kept = (weight > 0).nonzero().squeeze(-1)
-    total, weight = len(points), weight[kept].double()
-    points, weight, index = distinct(points[kept], weight / weight.mean())
-    rows = kept[first_of(index, len(points))]
-    if len(points) < 5 or len(points) - len(points) // 5 <= k:
-        least = max(5, k + 1 + (k + 1) // 4)
-        raise ValueError(f"x: expected at least {least} distinct points for n_components = {k}, got {len(points)}")
-    scale = Scale.of(points, weight)
-    standardized = scale.standardized(points)
-    warn_of_columns(standardized, names)
-    methods = [one.at(rows, total) for one in checked_initializers(initializer, points.shape[1])]
+    k, seed = check_count("n_components", n_components), check_seed(seed)
+    warps, shares, place = checked_warps(components), checked_weights(weights, k), checked_device(device)
+    config = checked_config(config)
+    table = table_of(x, sample_weight, k)
+    folds, more = held_out(validation, table, k, seed)
+    methods = [one.at(table.rows, table.total) for one in checked_initializers(initializer, table.x.shape[1])]
+    settings = (k, warps, shares, config, [describe(one) for one in methods], seed)
+    stages = Stages(checkpoint, fingerprint(table, more, settings))
     with isolated_random_state(seed):
-        found = candidates(methods, standardized, k, weight, seed, may_fail=is_auto(initializer))
-    with tqdm(total=0, desc="fit_mixture", disable=not progress, bar_format="{desc}") as bar:
-        log_units = float(scale.deviation.log().sum())
-        search = Search(standardized, weight, found, log_units=log_units, seed=seed, progress=bar.set_description_str)
-        ensemble, report = search.run()
-    report.reasons += [*sample_note(len(points)), *covariance_note(len(points), k, points.shape[1])]
+        found = candidates(methods, table.x, k, table.weight, seed, may_fail=is_auto(initializer))
+    if shares is not None:
+        found = [one.ordered(table.weight) for one in found]
+    search = Search(
+        torch.cat([table.x, more]),
+        torch.cat([table.weight, table.weight.new_ones(len(more))]),
+        [one.extended(table.x, more) for one in found],
+        config=config,
+        folds=folds,
+        warps=warps,
+        weights=shares,
+        device=place,
+        stages=stages,
+        log_units=float(table.scale.deviation.log().sum()),
+        seed=seed,
+    )
+    with tqdm(total=search.parts, desc="fit_mixture", disable=not progress, unit="part") as bar:
+        ensemble, report = search.run(lambda text: told(bar, text))
+        bar.update(bar.total - bar.n)
+    n, features = table.x.shape
+    report.reasons += [*sample_note(n), *covariance_note(n, k, features)]
     report.peak_memory = peak_memory()
     with isolated_random_state(seed):
-        model, guide = modules_of(ensemble.double(), scale)
-    return model, guide, History(search=report)
+        model, guide = modules_of(ensemble.double(), table.scale)
+    return model.to(place), guide.to(place), History(search=report)
+
+
+def told(bar: "tqdm[NoReturn]", text: str) -> None:
+    """Says which part of a search begins."""
+    bar.update(1)
+    bar.set_description_str(f"fit_mixture: {text}")
+
+
+def checked_config(config: SearchConfig | None) -> SearchConfig:
+    """Returns the numbers of the search; raises ``TypeError`` where they are none."""
+    default = SearchConfig()
+    if config is not None and not isinstance(config, type(default)):
+        raise TypeError(f"config: expected a SearchConfig or None, got {config!r}")
+    return default if config is None else config
+
+
+def checked_warps(components: str | Sequence[str]) -> list[str]:
+    """Returns the names of the warps that may be added; raises ``ValueError`` where one is unknown."""
+    if isinstance(components, str) and components == "auto":
+        return list(WARPS)
+    names = [components] if isinstance(components, str) else list(components)
+    if not names or any(name not in WARPS for name in names):
+        raise ValueError(f'components: expected "auto" or some of {list(WARPS)}, got {components!r}')
+    return names
+
+
+def checked_weights(weights: object, n_components: int) -> Tensor | None:
+    """Returns given weights ``(K,)``, the greatest first, or None where they are learned."""
+    if isinstance(weights, str) and weights == "learned":
+        return None
+    if isinstance(weights, str) and weights != "uniform":
+        raise ValueError(f'weights: expected "learned", "uniform" or {n_components} numbers, got {weights!r}')
+    numbers = [1 / n_components] * n_components if isinstance(weights, str) else weights
+    found = FixedWeights(as_floats("weights", numbers))().exp()
+    if len(found) != n_components:
+        raise ValueError(f"weights: expected {n_components} numbers, got {len(found)}")
+    return found.double().sort(descending=True).values
+
+
+def checked_device(device: str | torch.device) -> torch.device:
+    """Returns the device; raises ``ValueError`` where there is none such."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device: expected one that torch can use here, got {device!r} ({error})") from error
+    return found
+
+
+def fingerprint(table: Table, more: Tensor, settings: Sequence[object]) -> dict[str, Json]:
+    """Returns what must be the same where a search goes on."""
+    names = ("n_components", "components", "weights", "config", "initializer", "seed")
+    data: Json = {"x": digest(table.x), "sample_weight": digest(table.weight), "validation": digest(more)}
+    return {"data": data, **{name: describe(one) for name, one in zip(names, settings, strict=True)}}
 
 
 def checked_initializers(given: object, features: int) -> list[Initializer]:

@@ -61,15 +61,24 @@ class Folds:
     def __len__(self) -> int:
         return len(self.kept)
 
+    def union(self) -> Tensor:
+        """Returns the points that any fold trains on, in their order."""
+        return torch.cat(self.kept).unique()
 
-def folds_of(n: int, seed: int) -> Folds:
+
+def folds_of(n: int, seed: int, fraction: float | None = None) -> Folds:
     """Returns folds of n points in a random order: each fifth in turn, or of many points one, are held out.
 
     Of more than 2,000 points a fifth is held out once, and never more than 4,000.
+
+    Args:
+        n: The number of points.
+        seed: The seed of their order.
+        fraction: If it is given, that fraction of the points is held out once.
     """
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    count = 5 if n <= FEW else 1
-    size = min(max(1, n // 5), MOST_HELD_OUT)
+    count = 5 if n <= FEW and fraction is None else 1
+    size = min(max(1, n // 5), MOST_HELD_OUT) if fraction is None else round(n * fraction)
     cuts = [slice(i * size, (i + 1) * size) for i in range(count)]
     kept = [torch.cat([order[: cut.start], order[cut.stop :]]) for cut in cuts]
     return Folds(kept, [order[cut] for cut in cuts])

@@ -50,12 +50,13 @@ def modules_of(ensemble: Ensemble, scale: Scale) -> tuple[FlowMixture, SoftmaxEn
     take(network, ensemble.encoder)
     units = [Standardize(scale.mean.to(dtype), scale.deviation.to(dtype)) for _ in range(2)]
     components = StackedFlow(StandardNormal(d), [*private, *shared, units[0]])
-    model = FlowMixture(components, weights="learned")
+    log_weights, has_learned = ensemble.log_weights.detach()[0].log_softmax(0), ensemble.has_learned_weights
+    model = FlowMixture(components, weights="learned" if has_learned else log_weights.exp()).to(dtype)
     with torch.no_grad():
-        for parameter in model.weights.parameters():
-            parameter.copy_(ensemble.log_weights[0])
+        for tensor in [*model.weights.parameters(), *model.weights.buffers()]:
+            tensor.copy_(log_weights)
     guide = SoftmaxEncoder(Standardized(units[1], network), k)
-    return model.to(dtype).eval(), guide.to(dtype).eval()
+    return model.eval(), guide.to(dtype).eval()
 
 
 @torch.no_grad()

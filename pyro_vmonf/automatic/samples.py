@@ -7,7 +7,7 @@ from torch import Tensor
 from pyro_vmonf.initialization.gaussian_mixture import responsibilities_of
 from pyro_vmonf.initialization.initializer import Initializer, Start
 
-__all__ = ["SAMPLE", "sample_note", "sample_of", "start_from_sample"]
+__all__ = ["SAMPLE", "assigned", "sample_note", "sample_of", "start_from_sample"]
 
 SAMPLE = 5000  # points
 NEIGHBOURS = 5  # in the sample, whose responsibilities are averaged
@@ -52,7 +52,7 @@ def start_from_sample(initializer: Initializer, x: Tensor, n_components: int, we
 
 def assigned(x: Tensor, some: Tensor, responsibilities: Tensor) -> Tensor:
     """Returns the mean responsibilities of the nearest neighbours of points ``(N, D)`` among some ``(M, D)``."""
-    method = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(some.numpy())
+    method = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(some))).fit(some.numpy())
     near = torch.as_tensor(method.kneighbors(x.numpy(), return_distance=False))
     return responsibilities[near].mean(1)
 

@@ -1,5 +1,6 @@
 """Which start, which warp and how many steps: chosen by held-out points and by the graph of neighbours."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,25 +9,32 @@ import torch
 from torch import Tensor
 
 from pyro_vmonf._torch import isolated_random_state
+from pyro_vmonf.automatic.agreement import SearchWarning, disagreement
+from pyro_vmonf.automatic.config import Schedule, SearchConfig
 from pyro_vmonf.automatic.covariances import covariance_types
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Folds, folds_of
 from pyro_vmonf.automatic.samples import sample_of
 from pyro_vmonf.automatic.starts import Candidate, gaussians_on
-from pyro_vmonf.automatic.training import EnsembleData, Schedule, Trained, block_of, elbos, train, train_for
+from pyro_vmonf.automatic.training import (
+    EnsembleData,
+    Trained,
+    block_of,
+    elbos,
+    restore,
+    state_of,
+    train,
+    train_for,
+)
 from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.checkpointing.search_report import Choice, Row, SearchReport
+from pyro_vmonf.checkpointing.stages import Stages
 from pyro_vmonf.initialization.gaussians import cluster_gaussians
 from pyro_vmonf.initialization.separation import edge_cut, nearest_neighbours
 
 __all__ = ["Search"]
 
-NOISE = 0.07  # the deviation of the noise, in those of a cluster
-NEIGHBOURS = 10
-NATS_PER_EDGE = 10.0  # by which a warp's held-out ELBO is lowered for each share of neighbour edges that its labels cut
-TOUCHING = 0.005  # clusters of which less of the neighbour edges lead out hardly touch
-# Steps of the warm-up and after it, and those of patience; first while starts compete, then of the chosen start alone.
-SHORT, LONG = Schedule(600, 500, 120), Schedule(2000, 1600, 200)
+COMPETING = ("P", "A")  # the warps under which all starts compete
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,9 @@ class Try:
 
     Attributes:
         warp: The warp.
-        values: The held-out ELBO of each point of each fold ``(F, m)``, less what the clusters cut.
-        elbo: Its mean without that.
+        values: The held-out ELBO of each point of each fold ``(F, m)``.
+        penalty: What is taken from it for the edges that the labels cut.
+        elbo: The mean of the values.
         warmup: The number of steps of the warm-up at which it was best.
         steps: The number of steps after it.
         cut: The share of neighbour edges that the labels cut.
@@ -44,23 +53,24 @@ class Try:
 
     warp: str
     values: Tensor
+    penalty: float
     elbo: float
     warmup: int
     steps: int
     cut: float
 
     @property
-    def plain(self) -> Tensor:
-        """The held-out ELBO of each point alone."""
-        return self.values + NATS_PER_EDGE * self.cut
+    def judged(self) -> Tensor:
+        """The values less the penalty."""
+        return self.values - self.penalty
 
 
-def is_better(a: Tensor, b: Tensor, weight: Tensor) -> bool:
-    """Returns whether held-out values a are above b, by more than one paired standard error of their weighted mean."""
+def is_better(a: Tensor, b: Tensor, weight: Tensor, standard_errors: float) -> bool:
+    """Returns whether held-out values a are above b, by so many paired standard errors of their weighted mean."""
     d, share = (a - b).double(), weight.double() / weight.sum()
     mean = (share * d).sum()
     error = ((share * (d - mean).square()).sum() * share.square().sum()).sqrt()
-    return bool(mean > error)
+    return bool(mean > standard_errors * error)
 
 
 class Search:
@@ -71,8 +81,13 @@ class Search:
         weight: Their weights ``(N,)``.
         candidates: The starts.
         log_units: The sum of the logarithms of the features' deviations, by which densities in the units of x differ.
+        config: The numbers of the search.
+        folds: Which points are held out; by default a fifth of them, of up to 2,000 points each fifth in turn.
+        warps: The names of the warps that compete.
+        weights: The weights of the components ``(K,)``, the greatest first, or None where they are learned.
+        device: Where mixtures are trained.
+        stages: What is done already, and where the rest is kept.
         seed: The seed.
-        progress: Called with a sentence before each part.
     """
 
     def __init__(
@@ -81,21 +96,33 @@ class Search:
         weight: Tensor,
         candidates: Sequence[Candidate],
         *,
+        config: SearchConfig | None = None,
+        folds: Folds | None = None,
+        warps: Sequence[str] = tuple(WARPS),
+        weights: Tensor | None = None,
+        device: torch.device | str = "cpu",
+        stages: Stages | None = None,
         log_units: float = 0.0,
         seed: int = 0,
-        progress: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.x, self.weight, self.candidates, self.seed, self.progress = x, weight, list(candidates), seed, progress
-        self.log_units = log_units
+        self.x, self.weight, self.candidates, self.seed = x, weight, list(candidates), seed
+        self.progress: Callable[[str], None] = lambda text: None
+        self.config = SearchConfig() if config is None else config
+        self.warps = [warp for warp in WARPS if warp in warps]
+        self.weights, self.device, self.log_units = weights, device, log_units
+        self.stages = Stages(None, {}) if stages is None else stages
         self.k = candidates[0].responsibilities.shape[1]
-        self.folds: Folds = folds_of(len(x), seed)
+        self.folds: Folds = folds_of(len(x), seed) if folds is None else folds
+        self.own = self.folds.union()
         tied = next((c for c in candidates if c.covariance_type == "tied"), candidates[0])
-        spread = cluster_gaussians(x, tied.responsibilities, covariance_type="tied", weight=weight)[2][0]
-        self.noise = (NOISE * torch.linalg.cholesky(spread).mT).to(torch.get_default_dtype())
-        self.seen = sample_of(len(x), seed)
-        self.near = nearest_neighbours(x[self.seen].numpy(), NEIGHBOURS)
-        self.held = torch.stack([x[rows] for rows in self.folds.held_out])
-        self.held_weight = torch.stack([weight[rows] for rows in self.folds.held_out])
+        spread = cluster_gaussians(
+            x[self.own], tied.responsibilities[self.own], covariance_type="tied", weight=weight[self.own]
+        )[2][0]
+        self.noise = (self.config.noise * torch.linalg.cholesky(spread).mT).to(device, torch.get_default_dtype())
+        self.seen = self.own[sample_of(len(self.own), seed)]
+        self.near = nearest_neighbours(x[self.seen].numpy(), self.config.neighbours)
+        self.held = torch.stack([x[rows] for rows in self.folds.held_out]).to(device)
+        self.held_weight = torch.stack([weight[rows] for rows in self.folds.held_out]).to(device)
         self.rows: list[Row] = []
 
     # ---- parts of an ensemble
@@ -107,7 +134,7 @@ class Search:
         """
         size = len(chosen) * len(parts)
         with isolated_random_state(self.seed):
-            ensemble = Ensemble(self.x.shape[1], self.k, WARPS[warp], size)
+            ensemble = Ensemble(self.x.shape[1], self.k, WARPS[warp], size, has_learned_weights=self.weights is None)
         if warp == "N":
             ensemble.double()
         with torch.no_grad():
@@ -115,36 +142,41 @@ class Search:
                 rows = parameter.view(size, -1)
                 rows.copy_(rows[:1].clone().expand_as(rows))
         found = [gaussians_on(one, self.x, self.weight, rows) for rows in parts for one in chosen]
-        ensemble.set_gaussians(Gaussians.joined(found))
-        return ensemble
+        start = Gaussians.joined(found)
+        ensemble.set_gaussians(start if self.weights is None else start.weighted(self.weights))
+        return ensemble.to(self.device)
 
     def data(self, chosen: Sequence[Candidate], parts: Sequence[Tensor]) -> EnsembleData:
         """Returns the points of the chosen candidates on each part."""
         pairs, dtype = [(rows, one) for rows in parts for one in chosen], torch.get_default_dtype()
         return EnsembleData(
-            torch.stack([self.x[rows] for rows, _ in pairs]).to(dtype),
-            torch.stack([one.responsibilities[rows] for rows, one in pairs]).to(dtype),
-            torch.stack([self.weight[rows] for rows, _ in pairs]).to(dtype),
+            torch.stack([self.x[rows] for rows, _ in pairs]).to(self.device, dtype),
+            torch.stack([one.responsibilities[rows] for rows, one in pairs]).to(self.device, dtype),
+            torch.stack([self.weight[rows] for rows, _ in pairs]).to(self.device, dtype),
         )
 
     def graph_points(self, size: int) -> Tensor:
         """Returns the points of the graph, for each of so many mixtures."""
-        return self.x[self.seen].to(torch.get_default_dtype()).expand(size, -1, -1)
+        return self.x[self.seen].to(self.device, torch.get_default_dtype()).expand(size, -1, -1)
 
     # ---- scores
 
     def cut_of(self, labels: Tensor) -> tuple[float, float]:
         """Returns the share of the graph's edges that labels of its points cut: of all, and of the worst cluster."""
-        z = labels.numpy()
+        z = labels.cpu().numpy()
         whole = float((z[self.near] != z[:, None]).mean())
         used = np.unique(z, return_inverse=True)[1]
         return whole, float(edge_cut(self.x[self.seen].numpy(), used, self.near).max())
 
     @torch.no_grad()
+    def labels_of(self, ensemble: Ensemble) -> Tensor:
+        """Returns the encoders' labels of the graph's points, ``(V, M)``."""
+        parts = self.graph_points(ensemble.size).to(ensemble.log_weights).split(block_of(ensemble), 1)
+        return torch.cat([ensemble(x)[1].argmax(1) for x in parts], 1)
+
     def cut_by(self, ensemble: Ensemble, start: int) -> float:
         """Returns the share of neighbour edges that the encoders' labels of a start cut, the mean over the folds."""
-        parts = self.graph_points(ensemble.size).to(ensemble.log_weights).split(block_of(ensemble), 1)
-        labels = torch.cat([ensemble(x)[1].argmax(1) for x in parts], 1).unflatten(0, (len(self.folds), -1))[:, start]
+        labels = self.labels_of(ensemble).unflatten(0, (len(self.folds), -1))[:, start]
         return float(np.mean([self.cut_of(one)[0] for one in labels]))
 
     def scored(self, warp: str, ensemble: Ensemble, trained: Trained | None, start: int) -> Try:
@@ -152,7 +184,7 @@ class Search:
         values = self.held_elbos(ensemble)[:, start]
         cut = self.cut_by(ensemble, start)
         warmup, steps = (0, 0) if trained is None else (int(trained.warmup[start]), int(trained.steps[start]))
-        return Try(warp, values - NATS_PER_EDGE * cut, self.mean(values), warmup, steps, cut)
+        return Try(warp, values, self.config.nats_per_edge * cut, self.mean(values), warmup, steps, cut)
 
     # ---- the competition
 
@@ -179,55 +211,68 @@ class Search:
         """Returns the mean held-out ELBO of each of the candidates in an ensemble."""
         return torch.tensor([self.mean(values) for values in self.held_elbos(ensemble).unbind(1)])
 
-    def trained(self, ensemble: Ensemble, chosen: Sequence[Candidate], schedule: Schedule) -> Trained:
-        """Trains the chosen candidates in each fold."""
+    def trained(self, name: str, ensemble: Ensemble, chosen: Sequence[Candidate], schedule: Schedule) -> Trained:
+        """Trains the chosen candidates in each fold, or takes what a stage of that name ended with."""
+        if (done := self.stages.get(name, stage_tensors(ensemble, len(chosen)))) is not None:
+            return restore_stage(ensemble, done)
         data, held_out = self.data(chosen, self.folds.kept), self.data(chosen, self.folds.held_out)
-        return train(ensemble, data, held_out, self.noise, schedule, len(self.folds))
+        with isolated_random_state(self.seed):
+            found = train(ensemble, data, held_out, self.noise, schedule, len(self.folds))
+        self.stages.put(name, stage_tensors(ensemble, len(chosen), found))
+        return found
 
     def compete(self, warp: str) -> tuple[Ensemble, Trained]:
         """Trains all candidates with one warp."""
         self.progress(f"{len(self.candidates)} starts, warp {warp}")
         ensemble = self.build(warp, self.candidates, self.folds.kept)
-        return ensemble, self.trained(ensemble, self.candidates, SHORT)
+        return ensemble, self.trained(f"starts.{warp}", ensemble, self.candidates, self.config.short)
 
-    def run(self) -> tuple[Ensemble, SearchReport]:
-        """Returns the chosen mixture, trained on all points, and what was tried."""
-        with isolated_random_state(self.seed):
-            self.candidates = self.with_covariances()
-            start = self.build("N", self.candidates, self.folds.kept)
-            results = {warp: self.compete(warp) for warp in ("P", "A")}
-            chosen, reasons = self.nominate(results)
-            tries = {"N": self.scored("N", start, None, chosen)}
-            affine = results["A"][0]
-            for warp in ("A", "P", "S", "AP", "AS"):
-                tries[warp], trained = self.alone(warp, self.candidates[chosen], affine)
-                affine = trained if warp == "A" else affine
-            best, one = self.simplest(tries), self.candidates[chosen]
-            self.rows += [self.row(one, t.warp, t.elbo, self.steps_of(tries, t.warp), t.cut) for t in tries.values()]
-            if (other := self.best_mixture(start)) and not self.is_better(tries[best].plain, other[1]):
-                one, best = other[0], "N"
-                self.rows.append(self.row(one, "N", self.mean(other[1]), 0, self.cut_of(one.labels[self.seen])[0]))
-            if best == "N":
-                reasons.append("No warp is better than the start on held-out points: a Gaussian mixture does as well.")
-            final = self.refit(one, tries, best)
-        report = SearchReport(
-            Choice(one.name, one.covariance_type, best, self.steps_of(tries, best)),
-            self.rows,
-            len(self.folds),
-            len(self.x),
-            reasons,
-        )
-        return final, report
+    @property
+    def parts(self) -> int:
+        """The greatest number of trainings."""
+        return len([warp for warp in self.warps if warp in COMPETING]) + len(self.warps)
+
+    def run(self, progress: Callable[[str], None] = lambda text: None) -> tuple[Ensemble, SearchReport]:
+        """Returns the chosen mixture, trained on all points, and what was tried.
+
+        Args:
+            progress: Called with a few words before each training.
+        """
+        self.progress = progress
+        self.candidates = self.with_covariances()
+        start = self.build("N", self.candidates, self.folds.kept)
+        results = {warp: self.compete(warp) for warp in self.warps if warp in COMPETING}
+        chosen, reasons = self.nominate(results, start)
+        tries = {"N": self.scored("N", start, None, chosen)}
+        for warp in [one for one in self.warps if one != "N"]:
+            tries[warp] = self.alone(warp, chosen, results.get(warp))
+        best, one = self.simplest(tries), self.candidates[chosen]
+        self.rows += [self.row(one, t.warp, t.elbo, t.warmup + t.steps, t.cut) for t in tries.values()]
+        other = self.best_mixture(start) if "N" in self.warps else None
+        if other is not None and not self.is_better(tries[best].values, other[1]):
+            one, best = other[0], "N"
+            self.rows.append(self.row(one, "N", self.mean(other[1]), 0, self.cut_of(one.labels[self.seen])[0]))
+        final = self.refit(one, tries[best], best)
+        concerns = [disagreement(self.candidates, self.labels_of(final)[0], self.seen)]
+        if best == "N" and len(self.warps) > 1:
+            concerns.append("A Gaussian mixture describes held-out points as well as flows do, and is the result.")
+        for text in filter(None, concerns):
+            reasons.append(text)
+            warnings.warn(text, SearchWarning, stacklevel=3)
+        steps = 0 if best == "N" else tries[best].warmup + tries[best].steps
+        choice = Choice(one.name, one.covariance_type, best, steps)
+        return final, SearchReport(choice, self.rows, len(self.folds), len(self.own), reasons)
 
     def row(self, one: Candidate, warp: str, elbo: float, steps: int, cut: float) -> Row:
         """Returns a row of the report, with the ELBO in the units of x."""
         return Row(one.name, warp, elbo - self.log_units, steps, cut)
 
-    def nominate(self, results: dict[str, tuple[Ensemble, Trained]]) -> tuple[int, list[str]]:
+    def nominate(self, results: dict[str, tuple[Ensemble, Trained]], start: Ensemble) -> tuple[int, list[str]]:
         """Returns the number of the start that is chosen, and why.
 
         Nominated are the best start by A, the best by P, and each whose clusters hardly touch. Of the nominees, the one
-        whose worst cluster has the fewest edges to others is chosen.
+        whose worst cluster has the fewest edges to others is chosen. Where neither A nor P competes, the best as it is
+        is nominated.
         """
         count = len(self.candidates)
         cut, worst = zip(*(self.cut_of(one.labels[self.seen]) for one in self.candidates), strict=True)
@@ -236,9 +281,11 @@ class Search:
             for i, one in enumerate(self.candidates):
                 steps = int(trained.warmup[i] + trained.steps[i])
                 self.rows.append(self.row(one, warp, float(level[warp][i]), steps, cut[i]))
-        nominees = {int(level["A"].argmax()), int(level["P"].argmax())}
-        nominees |= {i for i in range(count) if worst[i] < TOUCHING}
-        named = min(nominees, key=lambda i: (worst[i], -float(level["A"][i])))
+        level = level or {"N": self.fold_means(start)}
+        nominees = {int(each.argmax()) for each in level.values()}
+        nominees |= {i for i in range(count) if worst[i] < self.config.touching}
+        by = level.get("A", next(iter(level.values())))
+        named = min(nominees, key=lambda i: (worst[i], -float(by[i])))
         names = ", ".join(self.candidates[i].name for i in sorted(nominees))
         return named, [f"Nominated: {names}; {self.candidates[named].name} cuts the fewest neighbour edges."]
 
@@ -249,46 +296,61 @@ class Search:
         best = max(mixtures, key=lambda i: self.mean(values[:, i]), default=None)
         return None if best is None else (self.candidates[best], values[:, best])
 
-    def alone(self, warp: str, one: Candidate, affine: Ensemble) -> tuple[Try, Ensemble]:
-        """Trains the chosen start with a warp, grown on a trained A where the warp contains it."""
-        self.progress(f"{one.name}, warp {warp}")
+    def alone(self, warp: str, chosen: int, before: tuple[Ensemble, Trained] | None) -> Try:
+        """Trains the chosen start with a warp, unless it ended for want of patience, not steps, while all competed."""
+        one, count = self.candidates[chosen], len(self.candidates)
         ensemble = self.build(warp, [one], self.folds.kept)
-        if len(warp) == 2:
-            ensemble.copy_from(affine, range(len(self.folds)))
-        trained = self.trained(ensemble, [one], replace(LONG, warmup=0) if len(warp) == 2 else LONG)
-        return self.scored(warp, ensemble, trained, 0), ensemble
-
-    @staticmethod
-    def steps_of(tries: dict[str, Try], warp: str) -> int:
-        """Returns the number of steps of a warp, with those of the warp on which it was grown."""
-        own = tries[warp].warmup + tries[warp].steps
-        return own + (tries["A"].warmup + tries["A"].steps if len(warp) == 2 else 0)
+        if before is not None and has_ended(before[1], chosen, self.config.short):
+            ensemble.copy_from(before[0], range(chosen, before[0].size, count))
+            trained = before[1].of(chosen)
+        else:
+            self.progress(f"{one.name}, warp {warp}")
+            trained = self.trained(f"alone.{warp}", ensemble, [one], self.config.long)
+        return self.scored(warp, ensemble, trained, 0)
 
     def is_better(self, a: Tensor, b: Tensor) -> bool:
-        """Returns whether held-out values a are above b by a standard error."""
-        return is_better(a, b, self.held_weight)
+        """Returns whether held-out values a are above b by the standard errors of the configuration."""
+        return is_better(a, b, self.held_weight, self.config.standard_errors)
 
     def simplest(self, tries: dict[str, Try]) -> str:
-        """Returns the best warp, or a simpler one if it is not better by one standard error."""
-        best = max(tries, key=lambda warp: self.mean(tries[warp].values))
-        if best != "N" and not self.is_better(tries[best].values, tries["N"].values):
-            return "N"
-        if best not in ("N", "A") and not self.is_better(tries[best].values, tries["A"].values):
-            return "A" if self.is_better(tries["A"].values, tries["N"].values) else best
-        return best
+        """Returns the best warp, or none if it is not better than that."""
+        # Flows that took no step are the start.
+        able = [warp for warp in self.warps if tries[warp].warmup + tries[warp].steps or warp == "N"] or self.warps
+        best = max(able, key=lambda warp: self.mean(tries[warp].judged))
+        if "N" not in able:
+            return best
+        return best if best == "N" or self.is_better(tries[best].judged, tries["N"].judged) else "N"
 
-    def refit(self, one: Candidate, tries: dict[str, Try], warp: str) -> Ensemble:
+    def refit(self, one: Candidate, chosen: Try, warp: str) -> Ensemble:
         """Returns the chosen start and warp trained on all points for the number of steps found."""
-        self.progress(f"{one.name}, warp {warp}, on all points")
-        whole = [torch.arange(len(self.x))]
-        data, base = self.data([one], whole), "A" if len(warp) == 2 else warp
-        ensemble = self.build(base, [one], whole)
+        whole = [self.own]
+        ensemble = self.build(warp, [one], whole)
         if warp == "N":
             return ensemble
-        train_for(ensemble, data, self.noise, LONG, tries[base].warmup, tries[base].steps)
-        if warp != base:
-            grown = self.build(warp, [one], whole)
-            grown.copy_from(ensemble, [0])
-            train_for(grown, data, self.noise, LONG, 0, tries[warp].steps)
-            return grown
+        self.progress(f"{one.name}, warp {warp}, all points")
+        if (done := self.stages.get("refit", state_of(ensemble))) is not None:
+            restore(ensemble, done)
+            return ensemble
+        with isolated_random_state(self.seed):
+            train_for(ensemble, self.data([one], whole), self.noise, self.config.long, chosen.warmup, chosen.steps)
+        self.stages.put("refit", state_of(ensemble))
         return ensemble
+
+
+def has_ended(trained: Trained, start: int, schedule: Schedule) -> bool:
+    """Returns whether a start had its best held-out score well before its steps were over."""
+    warmup, steps = int(trained.warmup[start]), int(trained.steps[start])
+    return warmup + schedule.patience <= schedule.warmup and steps + schedule.patience <= schedule.steps
+
+
+def stage_tensors(ensemble: Ensemble, starts: int, trained: Trained | None = None) -> dict[str, Tensor]:
+    """Returns what is kept of a stage; without a result, tensors of the same shapes."""
+    nothing = torch.zeros(starts, dtype=torch.long)
+    found = trained or Trained(nothing, nothing, torch.zeros(starts, dtype=ensemble.log_weights.dtype))
+    return {**state_of(ensemble), "warmup": found.warmup, "steps": found.steps, "elbo": found.elbo}
+
+
+def restore_stage(ensemble: Ensemble, tensors: dict[str, Tensor]) -> Trained:
+    """Gives an ensemble the state of a stage, and returns its result."""
+    restore(ensemble, tensors)
+    return Trained(tensors["warmup"], tensors["steps"], tensors["elbo"])

@@ -2,20 +2,21 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from pyro_vmonf.automatic.ensemble import Gaussians
-from pyro_vmonf.automatic.samples import start_from_sample
+from pyro_vmonf.automatic.samples import assigned, start_from_sample
 from pyro_vmonf.initialization.assignment import InitializationWarning
 from pyro_vmonf.initialization.gaussian_mixture import default_ridge, fit_gaussian_mixture
 from pyro_vmonf.initialization.gaussians import cluster_gaussians
 from pyro_vmonf.initialization.initializer import Initializer, Start
 from pyro_vmonf.initialization.linkage import NoClustersError
 
-__all__ = ["STARTS", "Candidate", "candidates", "gaussians_on"]
+__all__ = ["MIXTURES", "STARTS", "Candidate", "candidates", "gaussians_on"]
 
 STARTS = ("gmm", "gmm-tied", "gmm-diag", "spectral", "ward", "linkage")
 """The methods that compete, see :class:`~pyro_vmonf.Initializer`."""
@@ -34,17 +35,32 @@ class Candidate:
         responsibilities: The share of each component in each point, ``(N, K)``.
         covariance_type: That of its Gaussians: ``"full"``, ``"tied"`` or ``"diag"``.
         is_mixture: Whether these are a fitted Gaussian mixture, not the Gaussians of hard clusters.
+        agreeing: The names of methods that found nearly the same, and do not compete themselves.
     """
 
     name: str
     responsibilities: Tensor
     covariance_type: str = "full"
     is_mixture: bool = False
+    agreeing: tuple[str, ...] = ()
 
     @property
     def labels(self) -> Tensor:
         """The component with the greatest share in each point, ``(N,)``."""
         return self.responsibilities.argmax(1)
+
+    def ordered(self, weight: Tensor) -> "Candidate":
+        """Returns the same clustering with the greatest cluster first; the points have weights ``(N,)``."""
+        sizes = (weight.unsqueeze(-1) * self.responsibilities).sum(0)
+        return replace(self, responsibilities=self.responsibilities[:, sizes.argsort(descending=True, stable=True)])
+
+    def extended(self, x: Tensor, more: Tensor) -> "Candidate":
+        """Returns the clustering of points x and more; a further point has the mean shares of its neighbours in x."""
+        if not len(more):
+            return self
+        return replace(
+            self, responsibilities=torch.cat([self.responsibilities, assigned(more, x, self.responsibilities)])
+        )
 
 
 def candidates(
@@ -79,7 +95,10 @@ def candidates(
             continue
         candidate = as_candidate(one, start.responsibilities)
         sizes = candidate.labels.bincount(minlength=n_components)
-        if bool((sizes > 0).all()) and not any(agree(candidate, other) for other in found):
+        same = next((i for i, other in enumerate(found) if agree(candidate, other)), None)
+        if same is not None:
+            found[same] = replace(found[same], agreeing=(*found[same].agreeing, candidate.name))
+        elif bool((sizes > 0).all()):
             found.append(candidate)
     if not found:
         names = [one.name for one in initializers]

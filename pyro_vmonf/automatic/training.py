@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from pyro_vmonf.automatic.blocks import Blocks, points_at_once
+from pyro_vmonf.automatic.config import Schedule
 from pyro_vmonf.automatic.ensemble import Ensemble, tensors_of
 from pyro_vmonf.steps.replay import CaptureError, Replay
 from pyro_vmonf.steps.rows import RowAdam
 
-__all__ = ["EnsembleData", "Schedule", "Trained", "block_of", "elbos", "train", "train_for"]
+__all__ = ["EnsembleData", "Schedule", "Trained", "block_of", "elbos", "restore", "state_of", "train", "train_for"]
 
 LEAST_BATCH, MOST_BATCH = 32, 256
 WORTH_A_CAPTURE = 60  # steps
@@ -41,25 +42,6 @@ class EnsembleData:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long and how fast an ensemble is trained.
-
-    Attributes:
-        warmup: The greatest number of steps of the warm-up, in which the start's responsibilities are taught.
-        steps: The greatest number of steps after it.
-        patience: The number of steps without a better held-out score, after which no more is expected.
-        rate: The learning rate of the flows.
-        encoder_rate: That of the encoders and the weights.
-    """
-
-    warmup: int
-    steps: int
-    patience: int
-    rate: float = 5e-3
-    encoder_rate: float = 2.5e-3
-
-
-@dataclass(frozen=True)
 class Trained:
     """The number of steps of the warm-up and after it at which each start was best, and its held-out ELBO, ``(C,)``."""
 
@@ -67,13 +49,18 @@ class Trained:
     steps: Tensor
     elbo: Tensor
 
+    def of(self, start: int) -> "Trained":
+        """Returns that of one start, ``(1,)``."""
+        rows = slice(start, start + 1)
+        return Trained(self.warmup[rows], self.steps[rows], self.elbo[rows])
+
 
 def value_of(ensemble: Ensemble, x: Tensor, target: Tensor, taught: Tensor) -> Tensor:
     """Returns what is maximised at points ``(V, N, D)``, as ``(V, N)``.
 
-    That is the ELBO Σ q(z | x) [log p(x, z) − log q(z | x)], or, where ``taught`` is 1 and not 0, the same of the start's
-    responsibilities r, and how well the encoder knows them, Σ r(z) [log p(x, z) + log q(z | x)]. A tensor says which,
-    so that one captured step does both.
+    That is the ELBO Σ q(z | x) [log p(x, z) − log q(z | x)], or, where ``taught`` is 1 and not 0, how well the start's
+    responsibilities r are known, Σ r(z) [log p(x, z) + log q(z | x)]. A tensor says which, so that one captured step
+    does both.
     """
     log_joint, log_q = ensemble(x)
     elbo = (log_q.exp() * (log_joint - log_q)).sum(1)

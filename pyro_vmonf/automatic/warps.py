@@ -83,7 +83,5 @@ WARPS = {
     "P": Warp(private=2),
     "S": Warp(splines=2),
     "A": Warp(affine=4),
-    "AP": Warp(private=2, affine=4),
-    "AS": Warp(splines=2, affine=4),
 }
 """Each warp by its name: N adds nothing, P splines of each component, S shared splines, A shared affine couplings."""

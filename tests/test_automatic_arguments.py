@@ -1,0 +1,177 @@
+"""The arguments of the default call: what may be chosen by hand, and what is kept on disk."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from pyro_vmonf import evaluate, fit_mixture
+from pyro_vmonf.automatic import Schedule, SearchConfig, SearchWarning
+from pyro_vmonf.automatic.agreement import disagreement
+from pyro_vmonf.automatic.starts import Candidate
+from pyro_vmonf.training import CheckpointError
+
+K, N = 3, 60
+BUDGET = Schedule(40, 30, 20)
+QUICK = SearchConfig(short=BUDGET, long=BUDGET)
+
+pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.automatic.SearchWarning")
+quick = partial(fit_mixture, n_components=K, config=QUICK, progress=False)
+
+
+def points(n=N, seed=0):
+    """Three clouds of different sizes."""
+    random = torch.Generator().manual_seed(seed)
+    centres = 4 * torch.randn(K, 2, generator=random)
+    z = torch.tensor([0] * (n // 2) + [1] * (n // 3) + [2] * (n - n // 2 - n // 3))
+    return (centres[z] + torch.randn(n, 2, generator=random)).double()
+
+
+@pytest.mark.parametrize("components", ["N", "A", ["N", "P"]])
+def test_components(components):
+    _, _, history = quick(points(), initializer="gmm", components=components)
+    assert {row.warp for row in history.search.rows} == {"N", *components}
+    assert history.search.choice.warp in components
+
+
+@pytest.mark.parametrize("weights", ["uniform", [0.2, 0.2, 0.6]])
+@pytest.mark.parametrize("components", ["N", "P"])
+def test_given_weights_stay(weights, components):
+    model, guide, _ = quick(points(), initializer="ward", components=components, weights=weights)
+    expected = [1 / 3] * 3 if weights == "uniform" else sorted(weights, reverse=True)
+    torch.testing.assert_close(model.weights().exp(), torch.tensor(expected).double(), atol=1e-6, rtol=0)
+    assert not list(model.weights.parameters())
+    if components == "N":  # the encoder is exact
+        found = evaluate(model, guide, points())
+        torch.testing.assert_close(found.encoder_probs, found.responsibilities, atol=1e-4, rtol=0)
+        assert found.responsibilities.sum(0).argmax() == 0  # the greatest weight is the greatest cluster's
+
+
+def test_validation_points_are_not_trained_on():
+    x, held = points(), points(20, seed=1)
+    model, _, history = quick(x, initializer="gmm", components="N", validation=held)
+    assert (history.search.folds, history.search.points) == (1, N)
+    alone, _, _ = quick(x, initializer="gmm", components="N")
+    torch.testing.assert_close(model.evidence(x), alone.evidence(x), atol=1e-6, rtol=0)
+    _, _, history = quick(x, initializer="gmm", components="P", validation=held)
+    assert history.search.points == N
+
+
+def test_validation_fraction():
+    _, _, history = quick(points(), initializer="gmm", components="P", validation=0.25)
+    assert history.search.folds == 1
+    assert history.search.points == 45
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"validation": 0.001}, "validation: expected a fraction"),
+        ({"validation": 1.0}, "validation: expected a number between 0 and 1"),
+        ({"validation": torch.zeros(3, 5)}, "validation: expected points of 2 features"),
+        ({"validation": torch.full((3, 2), float("nan"))}, "validation: "),
+        ({"components": "Q"}, "components: expected"),
+        ({"components": []}, "components: expected"),
+        ({"weights": "equal"}, "weights: expected"),
+        ({"weights": [0.5, 0.5]}, "weights: expected 3 numbers, got 2"),
+        ({"weights": [0.5, 0.5, 0.5]}, "weights: expected positive numbers that sum to 1"),
+        ({"device": "nowhere"}, "device: expected one that torch can use here"),
+        ({"seed": 2**32}, "seed: expected an integer below"),
+        ({"seed": -1}, "seed: expected"),
+    ],
+)
+def test_errors_name_the_argument(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        quick(points(), initializer="gmm", **arguments)
+
+
+def test_config_is_checked():
+    with pytest.raises(TypeError, match="config: expected a SearchConfig"):
+        fit_mixture(points(), K, config={"noise": 1}, progress=False)
+    with pytest.raises(ValueError, match="noise: expected"):
+        SearchConfig(noise=-1)
+    with pytest.raises(TypeError, match="short: expected a Schedule"):
+        SearchConfig(short=3)
+    with pytest.raises(ValueError, match="steps: expected"):
+        Schedule(1, -1, 1)
+
+
+class Interrupted(Exception):
+    """A search that is ended from outside."""
+
+
+@pytest.mark.parametrize("part", range(1, 5))
+def test_goes_on_from_a_checkpoint(tmp_path, monkeypatch, part):
+    x, path = points(), tmp_path / "search.safetensors"
+    call = partial(quick, x, initializer=["gmm", "ward"], components=["P", "A"])
+    model, guide, history = call()
+
+    from pyro_vmonf.automatic import search
+
+    calls = iter(range(1, 100))
+
+    def interrupted(function):
+        def wrapped(*args, **kwargs):
+            if next(calls) > part:
+                raise Interrupted
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("train", "train_for"):
+            patch.setattr(search, name, interrupted(getattr(search, name)))
+        try:
+            call(checkpoint=path)
+        except Interrupted:
+            assert path.exists()
+    calls = iter(range(100))
+
+    def counted(function):
+        def wrapped(*args, **kwargs):
+            next(calls)
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("train", "train_for"):
+            patch.setattr(search, name, counted(getattr(search, name)))
+        again, other, resumed = call(checkpoint=path)
+        total = next(calls) + part
+    assert total <= 5
+    assert str(resumed.search).splitlines()[:-1] == str(history.search).splitlines()[:-1]  # but for the memory
+    for mine, theirs in ((model, again), (guide, other)):
+        assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
+
+
+def test_checkpoint_of_another_fit_is_refused(tmp_path):
+    path = tmp_path / "search.safetensors"
+    quick(points(), initializer="gmm", components="P", checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match="seed"):
+        quick(points(), initializer="gmm", components="P", checkpoint=path, seed=1)
+    with pytest.raises(CheckpointError, match="data.x"):
+        quick(points(seed=3), initializer="gmm", components="P", checkpoint=path)
+    assert path.read_bytes() == before
+    path.write_bytes(before[:-7])
+    with pytest.raises(CheckpointError, match="file"):
+        quick(points(), initializer="gmm", components="P", checkpoint=path)
+
+
+def test_a_gaussian_mixture_as_result_is_told():
+    config = SearchConfig(short=BUDGET, long=BUDGET, standard_errors=1e6)
+    with pytest.warns(SearchWarning, match="A Gaussian mixture describes held-out points as well"):
+        _, _, history = fit_mixture(points(), K, initializer="gmm", config=config, progress=False)
+    assert history.search.choice.warp == "N"
+
+
+def test_starts_that_agree_are_told():
+    hard = torch.eye(2)[torch.arange(40) % 2]
+    agreed = Candidate("gmm", hard, agreeing=("gmm-tied", "ward", "spectral"))
+    other = Candidate("linkage", hard.roll(1, 0)[torch.arange(40).sort().indices // 2])
+    rows = torch.arange(40)
+    assert not disagreement([agreed, other], agreed.labels, rows)
+    assert "gmm, gmm-tied, ward, spectral agree" in disagreement([agreed, other], other.labels, rows)
+    two = Candidate("gmm", hard, agreeing=("gmm-tied", "ward"))
+    assert not disagreement([two, other], other.labels, rows)
