@@ -96,7 +96,7 @@ def test_config_is_checked():
         Schedule(1, -1, 1)
 
 
-class Interrupted(Exception):
+class InterruptedSearchError(Exception):
     """A search that is ended from outside."""
 
 
@@ -113,7 +113,7 @@ def test_goes_on_from_a_checkpoint(tmp_path, monkeypatch, part):
     def interrupted(function):
         def wrapped(*args, **kwargs):
             if next(calls) > part:
-                raise Interrupted
+                raise InterruptedSearchError
             return function(*args, **kwargs)
 
         return wrapped
@@ -123,7 +123,7 @@ def test_goes_on_from_a_checkpoint(tmp_path, monkeypatch, part):
             patch.setattr(search, name, interrupted(getattr(search, name)))
         try:
             call(checkpoint=path)
-        except Interrupted:
+        except InterruptedSearchError:
             assert path.exists()
     calls = iter(range(100))
 
@@ -151,7 +151,7 @@ def test_checkpoint_of_another_fit_is_refused(tmp_path):
     before = path.read_bytes()
     with pytest.raises(CheckpointError, match="seed"):
         quick(points(), initializer="gmm", components="P", checkpoint=path, seed=1)
-    with pytest.raises(CheckpointError, match="data.x"):
+    with pytest.raises(CheckpointError, match=r"data\.x"):
         quick(points(seed=3), initializer="gmm", components="P", checkpoint=path)
     assert path.read_bytes() == before
     path.write_bytes(before[:-7])
