@@ -14,6 +14,7 @@ from pyro_vmonf._validation import check_choice, check_count
 from pyro_vmonf.checkpointing.checkpointer import Checkpointer, CheckpointError
 from pyro_vmonf.checkpointing.history import OBJECTIVES, EpochState, History, OnEpoch, Row
 from pyro_vmonf.checkpointing.state import TrainingState, template
+from pyro_vmonf.evaluation.agreement import warn_of_disagreement
 from pyro_vmonf.evaluation.evaluating import evaluate
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.initialization.assignment import GaussianStartWarning, InitializationWarning
@@ -125,6 +126,8 @@ def fit(
     Warns:
         DeadComponentWarning: At the end, if a component is the encoder's choice for no point.
         DivergenceWarning: At the end, if the objective is far below that after the start.
+        InferenceGapWarning: At the end, if the encoder and the exact posterior choose different components for more
+            than 5 % of the held-out points, or of x where there are none.
         InitializationWarning: If a component has no part that can follow data.
         GaussianStartWarning: If a component has one, but does not begin as the Gaussian of the start.
         UserWarning: If y is given, and the objective has no label term.
@@ -150,7 +153,8 @@ def fit(
     plan = Plan(restarts, phases_of(config, objective, restarts), seed)
     trainer = Trainer(model, guide, data, config, step=as_step(step, plan, data, config), validation=held_out)
     unset = train(trainer, plan, saver, on_epoch=on_epoch, progress=progress)
-    warn(trainer.history, unset, without_points(trainer))
+    warn(trainer.history, unset)
+    warn_of_clusters(trainer)
     return trainer.history
 
 
@@ -169,9 +173,9 @@ def train(
     Returns:
         What an initializer could not set.
     """
-    some = trainer.data.x[:2].to(trainer.device)
-    check_sites(trainer.model, trainer.guide, plan.objective, some)
-    place_perturbations(trainer.config, plan.objective, some)
+    two = trainer.data.x[:2].to(trainer.device)
+    check_sites(trainer.model, trainer.guide, plan.objective, two)
+    place_perturbations(trainer.config, plan.objective, two)
     state = None if saver.is_idle else load(trainer, plan, saver)
     try:
         with isolated_random_state(plan.seed):
@@ -293,15 +297,32 @@ def phases_of(
     return phases
 
 
-def without_points(trainer: Trainer) -> list[int]:
-    """Returns the components that are the encoder's choice for none of (about 10,000 of) the points."""
-    x = trainer.data.x[:: max(1, len(trainer.data) // 10_000)]
-    chosen = evaluate(trainer.model, trainer.guide, x).encoder_probs.argmax(-1)
-    counts = torch.bincount(chosen, minlength=trainer.model.n_components)
-    return [k for k, count in enumerate(counts.tolist()) if count == 0]
+def warn_of_clusters(trainer: Trainer) -> None:
+    """Says, at the caller of :func:`fit`, which components have no point, and where the encoder is not to be trusted.
+
+    About 10,000 points are asked, held-out ones for the encoder, where there are any.
+    """
+    own = some(trainer.data)
+    evaluation = evaluate(trainer.model, trainer.guide, own.x)
+    counts = torch.bincount(evaluation.encoder_probs.argmax(-1), minlength=trainer.model.n_components)
+    if dead := [k for k, count in enumerate(counts.tolist()) if count == 0]:
+        message = f"components {dead} own no point; try another initializer or more Restarts, a temperature schedule"
+        message += " that starts higher or decays more slowly, or fewer components"
+        warnings.warn(message, DeadComponentWarning, stacklevel=3)
+    if trainer.validation is None:
+        warn_of_disagreement(evaluation, own.weight, points="points", stacklevel=4)
+        return
+    held_out = some(trainer.validation)
+    evaluation = evaluate(trainer.model, trainer.guide, held_out.x)
+    warn_of_disagreement(evaluation, held_out.weight, points="held-out points", stacklevel=4)
 
 
-def warn(history: History, unset: Unset, dead: list[int]) -> None:
+def some(data: TrainingData) -> TrainingData:
+    """Returns about 10,000 of the points."""
+    return data.subset(torch.arange(0, len(data), max(1, len(data) // 10_000)))
+
+
+def warn(history: History, unset: Unset) -> None:
     """Says, at the caller of :func:`fit`, what went wrong without an error."""
     if unset.not_set:
         message = f"components {sorted(unset.not_set)} have no part that follows data (see ActNorm, PLUAffine): the"
@@ -311,10 +332,6 @@ def warn(history: History, unset: Unset, dead: list[int]) -> None:
         message += " map of each component (PLUAffine; ActNorm where the start's covariances are diagonal), and other"
         message += " transforms that begin as the identity, none of them a BatchNorm"
         warnings.warn(message, GaussianStartWarning, stacklevel=3)
-    if dead:
-        message = f"components {dead} own no point; try another initializer or more Restarts, a temperature schedule"
-        message += " that starts higher or decays more slowly, or fewer components"
-        warnings.warn(message, DeadComponentWarning, stacklevel=3)
     if (fall := fall_of(history)) is not None:
         start, end = fall
         message = f"the objective ended at {end:.4g} nats, below the {start:.4g} after the start"
