@@ -14,6 +14,7 @@ from torch import Tensor
 from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf._validation import as_floats, check_count, check_fraction
 from pyro_vmonf.components.recipes import RealNVP
+from pyro_vmonf.evaluation.agreement import InferenceGapWarning
 from pyro_vmonf.evaluation.evaluating import evaluate, validate_points
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.guides.networks import mlp
@@ -138,6 +139,8 @@ def select_components(
         with warnings.catch_warnings():
             # That components have no points is what a search from too many is about.
             warnings.simplefilter("ignore", DeadComponentWarning)
+            # The exact posterior is what components are merged and counted by.
+            warnings.simplefilter("ignore", InferenceGapWarning)
             fit(model, guide, used, initializer=start, config=config, checkpoint=path, seed=seed, progress=progress)
         merged = evaluate(model, guide, used).responsibilities if k == ks[0] else merged
         row: dict[str, float] = {"n_components": k, "overlap": float(overlaps(merged).max())}

@@ -65,6 +65,7 @@ def by_fit(model, guide, y, checkpoint=None):
 
 
 @pytest.mark.filterwarnings("ignore:.*was not registered in the param store:UserWarning")
+@pytest.mark.filterwarnings("ignore::pyro_vmonf.initialization.GaussianStartWarning")
 @pytest.mark.parametrize(
     ("train", "labels"), [(by_fit, False), (by_fit, True), (by_recipe, True)], ids=["plain", "labels", "recipe"]
 )

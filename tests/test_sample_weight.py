@@ -23,7 +23,10 @@ from pyro_vmonf.objectives import (
 )
 from pyro_vmonf.training import DeadComponentWarning, TrainingConfig, fit
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.training.DeadComponentWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pyro_vmonf.training.DeadComponentWarning"),
+    pytest.mark.filterwarnings("ignore::pyro_vmonf.initialization.GaussianStartWarning"),  # of parameters moved by hand
+]
 X, Y = pinwheel(10, wings=3)
 X, N = X.double(), 30
 WEIGHT = 1 + (torch.arange(N) % 3 == 1).double()

@@ -112,6 +112,26 @@ class Components(nn.Module):
         """
         return list(range(self.n_components))
 
+    @property
+    def covariance_type(self) -> str | None:
+        """The covariances with which components can begin as Gaussians: ``"full"``, ``"diag"``, or None where none can.
+
+        See :meth:`set_gaussians`; it is None for components of this base class.
+        """
+        return None
+
+    def set_gaussians(self, means: Tensor, covariances: Tensor) -> list[int]:
+        """Makes the components Gaussians, where their kind allows it; those of this base class do not change.
+
+        Args:
+            means: The means ``(K, D)``.
+            covariances: The covariances ``(K, D, D)``, positive definite.
+
+        Returns:
+            The components that cannot be these Gaussians, and are as they were.
+        """
+        return list(range(self.n_components))
+
     def conditional(self, z: Tensor) -> "ConditionalDistribution":
         """Returns p(x | z), for ``pyro.sample("x", components.conditional(z), obs=x)``.
 

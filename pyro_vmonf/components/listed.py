@@ -79,6 +79,30 @@ class FlowList(Components):
             first += part.n_components
         return not_set
 
+    @property
+    def covariance_type(self) -> str | None:
+        """The covariances with which all members that can do so begin as Gaussians: ``"full"``, ``"diag"``, or None."""
+        kinds = {part.covariance_type for part in self.parts()}
+        return next((kind for kind in ("diag", "full") if kind in kinds), None)
+
+    def set_gaussians(self, means: Tensor, covariances: Tensor) -> list[int]:
+        """Makes the components of each member Gaussians, where its kind allows it.
+
+        Args:
+            means: The means ``(K, D)``.
+            covariances: The covariances ``(K, D, D)``, positive definite.
+
+        Returns:
+            The components that cannot be these Gaussians, and are as they were.
+        """
+        others: list[int] = []
+        first = 0
+        for part in self.parts():
+            own = slice(first, first + part.n_components)
+            others += [first + k for k in part.set_gaussians(means[own], covariances[own])]
+            first += part.n_components
+        return others
+
     def component(self, k: int) -> Distribution:
         """Returns component k alone, as a distribution with an empty ``batch_shape``.
 

@@ -62,7 +62,8 @@ class AlternatingFlow(StackedFlow):
         normalization: The normalisation after each transform: ``"act"`` for :class:`~pyro_vmonf.transforms.ActNorm`,
             ``"batch"`` for :class:`~pyro_vmonf.transforms.BatchNorm`, or None.
         whiten: Whether the last transform of each component is a :class:`~pyro_vmonf.transforms.PLUAffine` of its own,
-            which holds D² numbers. The initialization of a fit whitens each component's share of the data by it.
+            which holds D² numbers. A fit begins with it as the component's Gaussian.
+        warp: The number of further transforms, between these affine maps and x, that all components share.
 
     Raises:
         ValueError: If a count is too small, or the normalization is unknown.
@@ -103,21 +104,30 @@ class AlternatingFlow(StackedFlow):
         shared: int = 0,
         normalization: Normalization = None,
         whiten: bool = True,
+        warp: int = 0,
     ) -> None:
         check_count("features", features)
         check_count("components", components)
-        check_count("transforms", transforms)
+        warp = check_count("warp", warp, 0)
+        # A shared warp of Gaussians needs no transforms of the components' own.
+        check_count("transforms", transforms, 0 if warp and whiten else 1)
         if normalization is not None and normalization not in NORMALIZATIONS:
             raise ValueError(f"normalization: expected None or one of {sorted(NORMALIZATIONS)}, got {normalization!r}")
-        if isinstance(shared, bool) or not isinstance(shared, int) or not 0 <= shared < transforms:
-            raise ValueError(f"shared: expected an integer from 0 to transforms - 1 = {transforms - 1}, got {shared!r}")
-        parts: list[TransformModule] = []
-        for i in range(transforms):
-            k = None if i < shared else components
-            parts += [Reverse()] if i else []
-            parts.append(transform(features, hidden_features, components=k))
-            parts += [NORMALIZATIONS[normalization](features, components=k)] if normalization else []
+        if isinstance(shared, bool) or not isinstance(shared, int) or not 0 <= shared < max(transforms, 1):
+            most = max(transforms - 1, 0)
+            raise ValueError(f"shared: expected an integer from 0 to transforms - 1 = {most}, got {shared!r}")
+
+        def alternating(owners: Sequence[int | None]) -> list[TransformModule]:
+            parts: list[TransformModule] = []
+            for i, k in enumerate(owners):
+                parts += [Reverse()] if i else []
+                parts.append(transform(features, hidden_features, components=k))
+                parts += [NORMALIZATIONS[normalization](features, components=k)] if normalization else []
+            return parts
+
+        parts = alternating([None if i < shared else components for i in range(transforms)])
         parts += [PLUAffine(features, components=components)] if whiten else []
+        parts += alternating([None] * warp)
         super().__init__(StandardNormal(features), parts)
 
 
@@ -135,7 +145,8 @@ class RealNVP(AlternatingFlow):
         normalization: The normalisation after each coupling: ``"act"`` for :class:`~pyro_vmonf.transforms.ActNorm`,
             ``"batch"`` for :class:`~pyro_vmonf.transforms.BatchNorm`, or None.
         whiten: Whether the last transform of each component is a :class:`~pyro_vmonf.transforms.PLUAffine` of its own,
-            which holds D² numbers. The initialization of a fit whitens each component's share of the data by it.
+            which holds D² numbers. A fit begins with it as the component's Gaussian.
+        warp: The number of further transforms, between these affine maps and x, that all components share.
 
     Raises:
         ValueError: If a count is too small, or the normalization is unknown.
@@ -160,6 +171,7 @@ class RealNVP(AlternatingFlow):
         shared: int = 0,
         normalization: Normalization = None,
         whiten: bool = True,
+        warp: int = 0,
     ) -> None:
         super().__init__(
             features,
@@ -170,6 +182,7 @@ class RealNVP(AlternatingFlow):
             shared=shared,
             normalization=normalization,
             whiten=whiten,
+            warp=warp,
         )
 
 
@@ -188,7 +201,8 @@ class MAF(AlternatingFlow):
         normalization: The normalisation after each transform: ``"act"`` for :class:`~pyro_vmonf.transforms.ActNorm`,
             ``"batch"`` for :class:`~pyro_vmonf.transforms.BatchNorm`, or None.
         whiten: Whether the last transform of each component is a :class:`~pyro_vmonf.transforms.PLUAffine` of its own,
-            which holds D² numbers. The initialization of a fit whitens each component's share of the data by it.
+            which holds D² numbers. A fit begins with it as the component's Gaussian.
+        warp: The number of further transforms, between these affine maps and x, that all components share.
 
     Raises:
         ValueError: If a count is too small, or the normalization is unknown.
@@ -211,6 +225,7 @@ class MAF(AlternatingFlow):
         shared: int = 0,
         normalization: Normalization = None,
         whiten: bool = True,
+        warp: int = 0,
     ) -> None:
         super().__init__(
             features,
@@ -221,6 +236,7 @@ class MAF(AlternatingFlow):
             shared=shared,
             normalization=normalization,
             whiten=whiten,
+            warp=warp,
         )
 
 
@@ -245,7 +261,8 @@ class NSF(AlternatingFlow):
         normalization: The normalisation after each transform: ``"act"`` for :class:`~pyro_vmonf.transforms.ActNorm`,
             ``"batch"`` for :class:`~pyro_vmonf.transforms.BatchNorm`, or None.
         whiten: Whether the last transform of each component is a :class:`~pyro_vmonf.transforms.PLUAffine` of its own,
-            which holds D² numbers. The initialization of a fit whitens each component's share of the data by it.
+            which holds D² numbers. A fit begins with it as the component's Gaussian.
+        warp: The number of further transforms, between these affine maps and x, that all components share.
 
     Raises:
         ValueError: If a count or the bound is too small, or the normalization is unknown.
@@ -271,6 +288,7 @@ class NSF(AlternatingFlow):
         shared: int = 0,
         normalization: Normalization = None,
         whiten: bool = True,
+        warp: int = 0,
     ) -> None:
         alone = features == 1
         super().__init__(
@@ -282,4 +300,5 @@ class NSF(AlternatingFlow):
             shared=shared,
             normalization=normalization,
             whiten=whiten,
+            warp=warp,
         )

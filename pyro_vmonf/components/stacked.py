@@ -12,7 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from pyro_vmonf._validation import check_events
 from pyro_vmonf.components.base import Components
-from pyro_vmonf.transforms.stacking import DataDependentInit, clear_caches, select, stacked_size
+from pyro_vmonf.components.gaussian_start import begin_as_gaussians, gaussian_place
+from pyro_vmonf.transforms.stacking import DataDependentInit, GaussianInit, clear_caches, select, stacked_size
 
 __all__ = ["StackedFlow", "StandardNormal"]
 
@@ -179,6 +180,49 @@ class StackedFlow(Components):
             y = cast(Tensor, step.inv(y))
         clear_caches(self)
         return [] if any(isinstance(t, DataDependentInit) for t in self.transforms) else list(range(self.n_components))
+
+    @property
+    def covariance_type(self) -> str | None:
+        """The covariances with which the components can begin as Gaussians: ``"full"``, ``"diag"`` or None.
+
+        They are full where each component has a :class:`~pyro_vmonf.transforms.PLUAffine` or a
+        :class:`~pyro_vmonf.transforms.Whitening` of its own, diagonal where it has an
+        :class:`~pyro_vmonf.transforms.ActNorm`.
+        """
+        place = gaussian_place(self.transforms, self.n_components)
+        return None if place is None else cast(GaussianInit, self.transforms[place]).covariance_type
+
+    def set_gaussians(self, means: Tensor, covariances: Tensor) -> list[int]:
+        """Makes the components Gaussians, if the base is N(0, I) and all transforms but one begin as the identity.
+
+        That one is an affine map of each component (see :attr:`covariance_type`), the nearest to x. The others may also
+        reorder features; other maps that follow data (ActNorm, PLUAffine) are set to the identity.
+
+        Args:
+            means: The means ``(K, D)``.
+            covariances: The covariances ``(K, D, D)``, positive definite.
+
+        Returns:
+            No component, or all of them if they cannot be these Gaussians, and are as they were.
+
+        Raises:
+            ValueError: If a shape is wrong.
+
+        Examples:
+            >>> import torch
+            >>> from pyro_vmonf import MAF
+            >>> flows = MAF(2, 3)
+            >>> flows.set_gaussians(torch.ones(3, 2), 4 * torch.eye(2).expand(3, 2, 2))
+            []
+            >>> flows.component(0).log_prob(torch.ones(1, 2)).detach()  # −log 2π − log 4
+            tensor([-3.2242])
+        """
+        k, d = self.n_components, math.prod(self.event_shape)
+        for name, given, shape in (("means", means, (k, d)), ("covariances", covariances, (k, d, d))):
+            if given.shape != shape:
+                raise ValueError(f"{name}: expected shape {shape}, got {tuple(given.shape)}")
+        can = len(self.event_shape) == 1 and begin_as_gaussians(self.transforms, self.base, means, covariances)
+        return [] if can else list(range(k))
 
     def extra_repr(self) -> str:
         """Returns the number of components and the shape of one x."""

@@ -1,5 +1,6 @@
 """The evaluation of a fitted model: evidence, agreement with classes, posterior predictive checks."""
 
+from pyro_vmonf.evaluation.agreement import InferenceGapWarning, disagreement, warn_of_disagreement
 from pyro_vmonf.evaluation.evaluating import Evaluation, evaluate
 from pyro_vmonf.evaluation.metrics import (
     accuracy,
@@ -34,6 +35,7 @@ __all__ = [
     "ComponentShares",
     "EnergyDistance",
     "Evaluation",
+    "InferenceGapWarning",
     "RadialProfile",
     "Replications",
     "accuracy",
@@ -43,6 +45,7 @@ __all__ = [
     "calibration_error",
     "contingency",
     "coordinate_summaries",
+    "disagreement",
     "energy_distance",
     "evaluate",
     "matching",
@@ -53,4 +56,5 @@ __all__ = [
     "probability_integral_transform",
     "quantiles",
     "standard_statistics",
+    "warn_of_disagreement",
 ]

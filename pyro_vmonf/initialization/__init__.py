@@ -1,7 +1,16 @@
 """Where a fit begins: clusterings of the data, their responsibilities, and what these set in a model and its guide."""
 
-from pyro_vmonf.initialization.assignment import InitializationWarning, apply_start
+from pyro_vmonf.initialization.assignment import Applied, GaussianStartWarning, InitializationWarning, apply_start
 from pyro_vmonf.initialization.initializer import Initializer, Start, as_initializers
 from pyro_vmonf.initialization.linkage import NoClustersError
 
-__all__ = ["InitializationWarning", "Initializer", "NoClustersError", "Start", "apply_start", "as_initializers"]
+__all__ = [
+    "Applied",
+    "GaussianStartWarning",
+    "InitializationWarning",
+    "Initializer",
+    "NoClustersError",
+    "Start",
+    "apply_start",
+    "as_initializers",
+]

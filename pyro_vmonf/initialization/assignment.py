@@ -1,23 +1,45 @@
 """What a start sets in a model and its guide, and which cluster each component gets."""
 
 import math
-from typing import cast
+from dataclasses import replace
+from typing import NamedTuple, cast
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from pyro_vmonf.guides.discriminant import DiscriminantNetwork
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
+from pyro_vmonf.initialization.gaussians import cluster_gaussians, covariance_type_of
+from pyro_vmonf.initialization.initializer import Start
 from pyro_vmonf.labels import Labels, is_labelled
 from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.models.priors import WeightsPrior
 from pyro_vmonf.models.weights import log_mean
 
-__all__ = ["InitializationWarning", "apply_start", "initialize_posterior"]
+__all__ = ["Applied", "GaussianStartWarning", "InitializationWarning", "apply_start", "initialize_posterior"]
 
 
 class InitializationWarning(UserWarning):
     """Components that an initializer could not set from the data, or an initializer that failed."""
+
+
+class GaussianStartWarning(InitializationWarning):
+    """Components that follow data, but do not begin as the Gaussians of the start."""
+
+
+class Applied(NamedTuple):
+    """What a start has set.
+
+    Attributes:
+        responsibilities: Those of all data ``(N, K)``, in the order of the components.
+        not_set: The components that no part of theirs can follow data.
+        not_gaussian: The components that do not begin as Gaussians; ``not_set`` are among them.
+    """
+
+    responsibilities: Tensor
+    not_set: list[int]
+    not_gaussian: list[int]
 
 
 def initialize_posterior(model: FlowMixture, guide: SoftmaxEncoder, size: float) -> None:
@@ -34,48 +56,100 @@ def apply_start(
     guide: SoftmaxEncoder,
     points: Tensor,
     indices: Tensor,
-    responsibilities: Tensor,
+    start: Start,
     *,
     weight: Tensor | None = None,
     y: Tensor | None = None,
-) -> tuple[Tensor, list[int]]:
-    """Sets components, weights and the posterior of the weights by responsibilities.
+    is_augmented: bool = False,
+) -> Applied:
+    """Sets components, weights and the posterior of the weights by a start.
+
+    Components that can be Gaussians become those of the start's own mixture, where it has one in the space of x and
+    the points are as they are; otherwise the Gaussians of its clusters, see
+    :func:`~pyro_vmonf.initialization.gaussians.cluster_gaussians`.
 
     Args:
         model: The model, on the device of ``points``.
         guide: Its guide.
         points: Some of the data, enough for means and covariances, ``(M, *event)``.
         indices: The indices of ``points`` among the data, ``(M,)``.
-        responsibilities: Those of all data ``(N, K)``.
+        start: What an initializer found on all data.
         weight: The weights of all data ``(N,)``.
         y: The labels of all data, which say which components may change places.
-
-    Returns:
-        The responsibilities in the order of the components, and the components that no part of theirs can follow data.
+        is_augmented: Whether ``points`` are not those that were clustered, but augmented ones.
     """
+    responsibilities = start.responsibilities
     chosen = indices.to(responsibilities.device)
     scale = responsibilities.new_ones(len(points), 1) if weight is None else weight.to(responsibilities)[chosen, None]
     scale = scale.to(points)
     not_set = set_components(model, points, responsibilities[chosen], scale)
     free = interchangeable(model.labels, y)
-    ordered = match_components(model, points, responsibilities, responsibilities[chosen], not_set, free)
+    start = start.ordered(match_components(model, points, responsibilities[chosen], not_set, free))
+    ordered = start.responsibilities
     set_components(model, points, ordered[chosen], scale)
-    whole = responsibilities.new_ones(len(ordered)) if weight is None else weight.to(ordered)
-    counts = ordered.sum(0) if weight is None else whole @ ordered
+    own = (
+        Start(ordered[chosen], start.log_weights) if is_augmented else replace(start, responsibilities=ordered[chosen])
+    )
+    kind = None if start.covariances is None else covariance_type_of(start.covariances)
+    not_gaussian = set_gaussians(model, guide, points, own, scale.squeeze(-1), kind)
+    set_weights(model, guide, ordered, weight, own.weights)
+    return Applied(ordered, not_set, not_gaussian)
+
+
+def set_weights(
+    model: FlowMixture, guide: SoftmaxEncoder, responsibilities: Tensor, weight: Tensor | None, given: Tensor | None
+) -> None:
+    """Sets learned weights, to ``given`` ones or the components' shares, or the posterior of the weights."""
+    whole = responsibilities.new_ones(len(responsibilities)) if weight is None else weight.to(responsibilities)
+    counts = responsibilities.sum(0) if weight is None else whole @ responsibilities
     prior, posterior = model.weights, guide.weights
     device = guide.temperature.device
     if posterior is not None:
         posterior.initialize(counts.to(device), cast(WeightsPrior, prior))
         posterior.is_initialized.fill_(True)
-    elif callable(set_weights := getattr(prior, "initialize", None)):
-        set_weights((ordered.mean(0) if weight is None else counts / whole.sum()).to(device))
-    return ordered, not_set
+    elif callable(initialize := getattr(prior, "initialize", None)):
+        shares = responsibilities.mean(0) if weight is None else counts / whole.sum()
+        initialize((shares if given is None else given).to(device))
 
 
 def set_components(model: FlowMixture, x: Tensor, responsibilities: Tensor, scale: Tensor) -> list[int]:
     """Starts the components from x and their responsibilities ``(N, K)``; returns those it could not."""
     # No component may be without any share of the points chosen.
     return model.components.initialize(x, (responsibilities + 1e-8).to(x) * scale)
+
+
+def set_gaussians(
+    model: FlowMixture, guide: SoftmaxEncoder, points: Tensor, start: Start, scale: Tensor, kind: str | None
+) -> list[int]:
+    """Makes components Gaussians, and the encoder's discriminant that of the mixture, where there is one.
+
+    Args:
+        model: The model.
+        guide: Its guide.
+        points: Points ``(M, *event)``.
+        start: The responsibilities of these points, and the Gaussians of a mixture, if they are to be those.
+        scale: The weights of the points, ``(M,)``.
+        kind: The type of covariances of the start; None for what the components can have.
+
+    Returns:
+        The components that cannot be these Gaussians, and are as they were.
+    """
+    possible = model.components.covariance_type
+    if possible is None:
+        return list(range(model.n_components))
+    weights, means, covariances = start.weights, start.means, start.covariances
+    if weights is None or means is None or covariances is None:
+        shares = start.responsibilities.to(points).double()
+        # Among the points chosen a small cluster may have none.
+        shares = shares if bool((shares.sum(0) > 0).all()) else shares + 1e-8
+        weights, means, covariances = cluster_gaussians(
+            points.flatten(1).double(), shares, covariance_type=kind or possible, weight=scale.double()
+        )
+    not_gaussian = model.components.set_gaussians(means.to(points.device), covariances.to(points.device))
+    if not not_gaussian and isinstance(guide.network, DiscriminantNetwork):
+        here = guide.temperature.device
+        guide.network.set_gaussians(weights.to(here).log(), means.to(here), covariances.to(here))
+    return not_gaussian
 
 
 def interchangeable(labels: Labels, y: Tensor | None) -> Tensor:
@@ -94,9 +168,9 @@ def interchangeable(labels: Labels, y: Tensor | None) -> Tensor:
 
 @torch.no_grad()
 def match_components(
-    model: FlowMixture, x: Tensor, whole: Tensor, responsibilities: Tensor, not_set: list[int], allowed: Tensor
+    model: FlowMixture, x: Tensor, responsibilities: Tensor, not_set: list[int], allowed: Tensor
 ) -> Tensor:
-    """Returns ``whole`` in the order that suits what an initializer cannot set: given weights, and ``not_set``.
+    """Returns the order of clusters ``(K,)`` that suits what is not set by them: given weights, and ``not_set``.
 
     Clusters are assigned to components by the greatest Σ_n r_nj [log π_k + log p_k(x_n)], where a component that can
     follow any cluster counts as the Gaussian that it starts from, with a diagonal covariance.
@@ -104,7 +178,7 @@ def match_components(
     given = not hasattr(model.weights, "initialize")
     log_weights = log_mean(model.weights) if given else torch.zeros(model.n_components)
     if not not_set and bool((log_weights == log_weights[0]).all()):
-        return whole
+        return torch.arange(model.n_components)
     shares = responsibilities.to(x)
     sizes = shares.sum(0)
     score = gaussian_scores(x.flatten(1), shares, sizes).unsqueeze(-1).repeat(1, model.n_components)
@@ -116,7 +190,7 @@ def match_components(
     clusters, components = linear_sum_assignment(-total.masked_fill(~allowed, -never).numpy())
     order = torch.empty(len(clusters), dtype=torch.long)
     order[torch.as_tensor(components)] = torch.as_tensor(clusters)
-    return whole[:, order.to(whole.device)]
+    return order
 
 
 def gaussian_scores(x: Tensor, shares: Tensor, sizes: Tensor) -> Tensor:

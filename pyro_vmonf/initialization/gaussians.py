@@ -11,7 +11,7 @@ from pyro_vmonf._validation import check_choice, check_events, check_nonnegative
 from pyro_vmonf.initialization.gaussian_mixture import GaussianMixtureFit, default_ridge
 from pyro_vmonf.moments import COVARIANCE_TYPES, component_moments, shrink_covariance
 
-__all__ = ["cluster_gaussians", "gaussians_of"]
+__all__ = ["cluster_gaussians", "covariance_type_of", "gaussians_of"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -80,16 +80,34 @@ def checked_shares(x: Tensor, responsibilities: Tensor, mass: Tensor) -> Tensor:
     return shares
 
 
-def gaussians_of(method: object, x: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Returns means ``(K, D)`` and covariances ``(K, D, D)`` of a fitted mixture, in x's type; None if it has none."""
+def covariance_type_of(covariances: Tensor) -> str:
+    """Returns ``"diag"``, ``"tied"`` or ``"full"``, whichever is the first that covariances ``(K, D, D)`` are.
+
+    Examples:
+        >>> import torch
+        >>> from pyro_vmonf.initialization.gaussians import covariance_type_of
+        >>> covariance_type_of(torch.ones(3, 2, 2))
+        'tied'
+    """
+    if bool((covariances == torch.diag_embed(covariances.diagonal(dim1=-2, dim2=-1))).all()):
+        return "diag"
+    return "tied" if bool((covariances == covariances[:1]).all()) else "full"
+
+
+def gaussians_of(method: object, x: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Returns means ``(K, D)``, covariances ``(K, D, D)`` and weights ``(K,)`` of a fitted mixture, in x's type.
+
+    None is returned for a method that has none.
+    """
     if isinstance(method, GaussianMixtureFit):
-        return method.means.to(x), method.covariances.to(x)
+        return method.means.to(x), method.covariances.to(x), method.weights.to(x)
     means, covariances = (getattr(method, name, None) for name in ("means_", "covariances_"))
     kind = getattr(method, "covariance_type", None)
     if means is None or covariances is None or kind not in ("full", "tied", "diag", "spherical"):
         return None
     full = full_covariances(np.asarray(covariances), kind, *np.shape(means))
-    return torch.as_tensor(np.asarray(means)).to(x), torch.as_tensor(full).to(x)
+    weights = np.asarray(getattr(method, "weights_", np.full(len(full), 1 / len(full))))
+    return torch.as_tensor(np.asarray(means)).to(x), torch.as_tensor(full).to(x), torch.as_tensor(weights).to(x)
 
 
 def full_covariances(covariances: Floats, kind: str, k: int, d: int) -> Floats:

@@ -35,6 +35,7 @@ class Start:
         log_weights: The logarithm of the components' shares of all points, ``(K,)``.
         means: The means of the method's own Gaussians in the space of x, ``(K, D)``, where it has any.
         covariances: Their covariances, ``(K, D, D)``.
+        weights: Their weights in the mixture, ``(K,)``.
 
     Examples:
         >>> import torch
@@ -49,6 +50,14 @@ class Start:
     log_weights: Tensor
     means: Tensor | None = None
     covariances: Tensor | None = None
+    weights: Tensor | None = None
+
+    def ordered(self, order: Tensor) -> "Start":
+        """Returns the same with the components in another order, ``(K,)`` integers."""
+        fields = (self.means, self.covariances, self.weights)
+        gaussians = (None if one is None else one[order.to(one.device)] for one in fields)
+        here = order.to(self.responsibilities.device)
+        return Start(self.responsibilities[:, here], self.log_weights[here], *gaussians)
 
 
 @dataclass(frozen=True)
@@ -152,7 +161,7 @@ class Initializer:
         found, method = self.cluster(self.reduce(x, seed), n_components, seed, weight)
         found = found.to(x)
         gaussians = gaussians_of(method, x) if self.features is None else None
-        return Start(found, log_shares(found, weight), *(gaussians or (None, None)))
+        return Start(found, log_shares(found, weight), *(gaussians or ()))
 
     def cluster(self, features: Array, k: int, seed: int, weight: Tensor | None = None) -> tuple[Tensor, object]:
         """Returns r(z | x) ``(N, k)`` by the method, which is no array, and the fitted estimator, if it is one."""

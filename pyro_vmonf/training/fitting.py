@@ -14,9 +14,10 @@ from pyro_vmonf._validation import check_choice, check_count
 from pyro_vmonf.checkpointing.checkpointer import Checkpointer, CheckpointError
 from pyro_vmonf.checkpointing.history import OBJECTIVES, EpochState, History, OnEpoch, Row
 from pyro_vmonf.checkpointing.state import TrainingState, template
+from pyro_vmonf.evaluation.agreement import warn_of_disagreement
 from pyro_vmonf.evaluation.evaluating import evaluate
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
-from pyro_vmonf.initialization.assignment import InitializationWarning
+from pyro_vmonf.initialization.assignment import GaussianStartWarning, InitializationWarning
 from pyro_vmonf.initialization.initializer import Initializer
 from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.objectives import Consistency, Elbo, LabelTerm, Objective
@@ -27,7 +28,7 @@ from pyro_vmonf.training.batches import batches_of
 from pyro_vmonf.training.compatibility import check_data, check_pair, check_sites, fingerprint, place_perturbations
 from pyro_vmonf.training.config import TrainingConfig
 from pyro_vmonf.training.data import TrainingData
-from pyro_vmonf.training.restarts import Plan, Restarts, as_restarts, begin, run_restarts
+from pyro_vmonf.training.restarts import Plan, Restarts, Unset, as_restarts, begin, run_restarts
 from pyro_vmonf.training.schedules import ConstantRate
 from pyro_vmonf.training.trainer import Phase, Trainer
 
@@ -61,10 +62,13 @@ def fit(
 ) -> History:
     r"""Trains model and guide, in place, with Adam on mini-batches, where they lie.
 
-    A fit begins with a clustering of x, whose responsibilities r(z | x) whiten each component's share, set learned
-    weights, and teach model and guide in a warm-up. Where several initializers compete, each is trained a little on
-    nine tenths of x, and the one with the greatest ELBO on the rest (evidence, where the objective maximises that)
-    goes on; labels have no part in that score. Then the objective is, per observation,
+    A fit begins with a clustering of x. Components become its Gaussians: those of a Gaussian mixture, with its own
+    covariances, or those of the clusters, with shrunk ones (see
+    :func:`~pyro_vmonf.initialization.gaussians.cluster_gaussians`), of the points as ``config.augment`` makes them.
+    Learned weights become its weights, and its responsibilities r(z | x) teach model and guide in a warm-up. Where
+    several initializers compete, each is trained a little on nine tenths of x, and the one with the greatest ELBO on
+    the rest (evidence, where the objective maximises that) goes on; labels have no part in that score. Then the
+    objective is, per observation,
 
         ρ · mean over labelled points of log p(x, y) + (1 − ρ) · mean over the others of the ELBO
         + α · mean over labelled points of log q(y | x)
@@ -122,7 +126,10 @@ def fit(
     Warns:
         DeadComponentWarning: At the end, if a component is the encoder's choice for no point.
         DivergenceWarning: At the end, if the objective is far below that after the start.
+        InferenceGapWarning: At the end, if the encoder and the exact posterior choose different components for more
+            than 5 % of the held-out points, or of x where there are none.
         InitializationWarning: If a component has no part that can follow data.
+        GaussianStartWarning: If a component has one, but does not begin as the Gaussian of the start.
         UserWarning: If y is given, and the objective has no label term.
 
     Examples:
@@ -145,14 +152,15 @@ def fit(
     saver = checkpoint if isinstance(checkpoint, Checkpointer) else Checkpointer(checkpoint)
     plan = Plan(restarts, phases_of(config, objective, restarts), seed)
     trainer = Trainer(model, guide, data, config, step=as_step(step, plan, data, config), validation=held_out)
-    not_set = train(trainer, plan, saver, on_epoch=on_epoch, progress=progress)
-    warn(trainer.history, not_set, without_points(trainer))
+    unset = train(trainer, plan, saver, on_epoch=on_epoch, progress=progress)
+    warn(trainer.history, unset)
+    warn_of_clusters(trainer)
     return trainer.history
 
 
 def train(
     trainer: Trainer, plan: Plan, saver: Checkpointer, *, on_epoch: OnEpoch | None = None, progress: bool = True
-) -> list[int]:
+) -> Unset:
     """Resumes or begins a fit, and trains through its phases; what :func:`fit` and the thesis's recipes share.
 
     Args:
@@ -163,20 +171,20 @@ def train(
         progress: Whether to show a progress bar.
 
     Returns:
-        The components that an initializer could not set.
+        What an initializer could not set.
     """
-    some = trainer.data.x[:2].to(trainer.device)
-    check_sites(trainer.model, trainer.guide, plan.objective, some)
-    place_perturbations(trainer.config, plan.objective, some)
+    two = trainer.data.x[:2].to(trainer.device)
+    check_sites(trainer.model, trainer.guide, plan.objective, two)
+    place_perturbations(trainer.config, plan.objective, two)
     state = None if saver.is_idle else load(trainer, plan, saver)
     try:
         with isolated_random_state(plan.seed):
-            not_set = resume_or_begin(trainer, plan, state, saver, progress)
+            unset = resume_or_begin(trainer, plan, state, saver, progress)
             trainer.run(plan.chosen(trainer.history), after_epoch(trainer, saver, on_epoch), progress=progress)
             saver.save(trainer.state, now=True)
     finally:
         trainer.modules.eval()
-    return not_set
+    return unset
 
 
 def load(trainer: Trainer, plan: Plan, saver: Checkpointer) -> TrainingState | None:
@@ -201,14 +209,14 @@ def load(trainer: Trainer, plan: Plan, saver: Checkpointer) -> TrainingState | N
 
 def resume_or_begin(
     trainer: Trainer, plan: Plan, state: TrainingState | None, saver: Checkpointer, progress: bool
-) -> list[int]:
-    """Brings the trainer to a state, or through its start; returns the components that could not be set."""
+) -> Unset:
+    """Brings the trainer to a state, or through its start; returns what could not be set."""
     alone = len(plan.trials) == 1
     if state is not None and (alone or len(state.history.restarts) == len(plan.trials)):
         trainer.load_state(state)
-        return []
+        return Unset()
     if alone:
-        return begin(trainer, plan.responsibilities(trainer, plan.trials[0]))
+        return begin(trainer, plan.start(trainer, plan.trials[0]))
     return run_restarts(trainer, plan, state, saver, progress=progress)
 
 
@@ -289,23 +297,41 @@ def phases_of(
     return phases
 
 
-def without_points(trainer: Trainer) -> list[int]:
-    """Returns the components that are the encoder's choice for none of (about 10,000 of) the points."""
-    x = trainer.data.x[:: max(1, len(trainer.data) // 10_000)]
-    chosen = evaluate(trainer.model, trainer.guide, x).encoder_probs.argmax(-1)
-    counts = torch.bincount(chosen, minlength=trainer.model.n_components)
-    return [k for k, count in enumerate(counts.tolist()) if count == 0]
+def warn_of_clusters(trainer: Trainer) -> None:
+    """Says, at the caller of :func:`fit`, which components have no point, and where the encoder is not to be trusted.
 
-
-def warn(history: History, not_set: list[int], dead: list[int]) -> None:
-    """Says, at the caller of :func:`fit`, what went wrong without an error."""
-    if not_set:
-        message = f"components {not_set} have no part that follows data (see ActNorm, PLUAffine): the initializer"
-        warnings.warn(f"{message} reaches them by training alone", InitializationWarning, stacklevel=3)
-    if dead:
+    About 10,000 points are asked, held-out ones for the encoder, where there are any.
+    """
+    own = some(trainer.data)
+    evaluation = evaluate(trainer.model, trainer.guide, own.x)
+    counts = torch.bincount(evaluation.encoder_probs.argmax(-1), minlength=trainer.model.n_components)
+    if dead := [k for k, count in enumerate(counts.tolist()) if count == 0]:
         message = f"components {dead} own no point; try another initializer or more Restarts, a temperature schedule"
         message += " that starts higher or decays more slowly, or fewer components"
         warnings.warn(message, DeadComponentWarning, stacklevel=3)
+    if trainer.validation is None:
+        warn_of_disagreement(evaluation, own.weight, points="points", stacklevel=4)
+        return
+    held_out = some(trainer.validation)
+    evaluation = evaluate(trainer.model, trainer.guide, held_out.x)
+    warn_of_disagreement(evaluation, held_out.weight, points="held-out points", stacklevel=4)
+
+
+def some(data: TrainingData) -> TrainingData:
+    """Returns about 10,000 of the points."""
+    return data.subset(torch.arange(0, len(data), max(1, len(data) // 10_000)))
+
+
+def warn(history: History, unset: Unset) -> None:
+    """Says, at the caller of :func:`fit`, what went wrong without an error."""
+    if unset.not_set:
+        message = f"components {sorted(unset.not_set)} have no part that follows data (see ActNorm, PLUAffine): the"
+        warnings.warn(f"{message} initializer reaches them by training alone", InitializationWarning, stacklevel=3)
+    if other := sorted(unset.not_gaussian - unset.not_set):
+        message = f"components {other} do not begin as the Gaussians of the start: that takes a base N(0, I), an affine"
+        message += " map of each component (PLUAffine; ActNorm where the start's covariances are diagonal), and other"
+        message += " transforms that begin as the identity, none of them a BatchNorm"
+        warnings.warn(message, GaussianStartWarning, stacklevel=3)
     if (fall := fall_of(history)) is not None:
         start, end = fall
         message = f"the objective ended at {end:.4g} nats, below the {start:.4g} after the start"

@@ -18,11 +18,11 @@ from pyro_vmonf.checkpointing.checkpointer import Checkpointer
 from pyro_vmonf.checkpointing.history import History
 from pyro_vmonf.checkpointing.state import TrainingState, read_modules, write_modules
 from pyro_vmonf.initialization.assignment import apply_start, initialize_posterior
-from pyro_vmonf.initialization.initializer import Initializer, as_initializers
+from pyro_vmonf.initialization.initializer import Initializer, Start, as_initializers
 from pyro_vmonf.objectives import Objective
 from pyro_vmonf.training.trainer import NonFiniteError, Phase, Trainer
 
-__all__ = ["Plan", "Restarts", "as_restarts", "begin", "run_restarts"]
+__all__ = ["Plan", "Restarts", "Unset", "as_restarts", "begin", "run_restarts"]
 
 INITIAL_POINTS = 10_000
 """The number of points that suffice for means and covariances."""
@@ -118,37 +118,52 @@ class Plan:
         chosen = [bool(row["chosen"]) for row in history.restarts] or [True]
         return self.phases(self.trials[chosen.index(True)].initializer)
 
-    def responsibilities(self, trainer: Trainer, trial: Trial) -> Tensor | None:
+    def start(self, trainer: Trainer, trial: Trial) -> Start | None:
         """Returns what a trial's initializer finds, in the order that labels have; None if it leaves all as it is."""
         if trial.initializer is None:
             return None
         data, model = trainer.data, trainer.model
         known = {"weight": data.weight, "seed": self.seed + trial.repetition, "y": data.y, "labels": model.labels}
-        return trial.initializer.start(data.x, model.n_components, **known).responsibilities  # type: ignore[arg-type]
+        return trial.initializer.start(data.x, model.n_components, **known)  # type: ignore[arg-type]
 
 
-def begin(trainer: Trainer, responsibilities: Tensor | None) -> list[int]:
-    """Sets model and guide by responsibilities, which become the target of the trainer's data.
+class Unset(NamedTuple):
+    """What a start could not set: components without a part that follows data, and those that are no Gaussians."""
 
-    Returns:
-        The components that could not be set.
-    """
+    not_set: frozenset[int] = frozenset()
+    not_gaussian: frozenset[int] = frozenset()
+
+    def joined(self, other: "Unset") -> "Unset":
+        """Returns the components of both."""
+        return Unset(*(a | b for a, b in zip(self, other, strict=True)))
+
+
+def begin(trainer: Trainer, start: Start | None) -> Unset:
+    """Sets model and guide by a start, whose responsibilities become the target of the trainer's data."""
     data, device = trainer.data, trainer.device
-    if responsibilities is None:
+    if start is None:
         initialize_posterior(trainer.model, trainer.guide, data.total_weight)
         trainer.data = data.with_target(None)
-        return []
+        return Unset()
     indices = torch.randperm(len(data))[:INITIAL_POINTS]
     points = trainer.augmented(data.batch(indices, device)).x
-    known = {"weight": data.weight, "y": data.y}
-    ordered, not_set = apply_start(trainer.model, trainer.guide, points, indices, responsibilities, **known)
-    trainer.data = data.with_target(ordered)
-    return not_set
+    applied = apply_start(
+        trainer.model,
+        trainer.guide,
+        points,
+        indices,
+        start,
+        weight=data.weight,
+        y=data.y,
+        is_augmented=trainer.config.augment is not None,
+    )
+    trainer.data = data.with_target(applied.responsibilities)
+    return Unset(frozenset(applied.not_set), frozenset(applied.not_gaussian))
 
 
 def run_restarts(
     trainer: Trainer, plan: Plan, state: TrainingState | None, saver: Checkpointer, *, progress: bool = False
-) -> list[int]:
+) -> Unset:
     """Runs the trials that a state does not have yet, and puts the trainer into the state of the best.
 
     Args:
@@ -159,7 +174,7 @@ def run_restarts(
         progress: Whether to show a progress bar.
 
     Returns:
-        The components that an initializer could not set.
+        What an initializer could not set.
 
     Raises:
         NonFiniteError: If every trial failed; the last error.
@@ -167,19 +182,19 @@ def run_restarts(
     initial = read_initial(state) or {k: v.clone() for k, v in read_modules(trainer.modules, "initial.").items()}
     done = [] if state is None else state.history.restarts
     # All clusterings come first, so that one that fails does so before any training.
-    ahead = [(i, one, plan.responsibilities(trainer, one)) for i, one in enumerate(plan.trials) if i >= len(done)]
+    ahead = [(i, one, plan.start(trainer, one)) for i, one in enumerate(plan.trials) if i >= len(done)]
     errors: dict[int, Exception] = {}
-    not_set: set[int] = set()
-    for number, trial, responsibilities in tqdm(ahead, "restarts", unit="trial", disable=not progress):
+    unset = Unset()
+    for number, trial, start in tqdm(ahead, "restarts", unit="trial", disable=not progress):
         write_modules(trainer.modules, initial, "initial.")
         began, scores = time.monotonic(), {"validation_elbo": -math.inf, "validation_evidence": -math.inf}
         try:
             seed_everything(plan.seed + 7919 * (number + 1))
-            own, left = run_trial(trainer, plan, trial, responsibilities)
+            own, left = run_trial(trainer, plan, trial, start)
             scores = own.validated()
         except (NonFiniteError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
-            own, left, errors[number] = trainer, [], error
-        not_set |= set(left)
+            own, left, errors[number] = trainer, Unset(), error
+        unset = unset.joined(left)
         name = "random" if trial.initializer is None else trial.initializer.name
         row: dict[str, float | str] = {"initializer": name, "repetition": trial.repetition, **scores}
         done = [*done, row | {"seconds": time.monotonic() - began}]
@@ -192,7 +207,7 @@ def run_restarts(
     if all(row["validation_elbo"] == row["validation_evidence"] == -math.inf for row in done):
         raise errors.get(best, NonFiniteError("initializer: expected one whose trial is finite, but all failed"))
     trainer.load_state(cast(TrainingState, state))
-    return sorted(not_set)
+    return unset
 
 
 def read_initial(state: TrainingState | None) -> dict[str, Tensor]:
@@ -209,18 +224,18 @@ def choose(rows: list[dict[str, float | str]], ranks_by: str) -> int:
     return best
 
 
-def run_trial(trainer: Trainer, plan: Plan, trial: Trial, responsibilities: Tensor | None) -> tuple[Trainer, list[int]]:
-    """Trains on all points but the held-out ones; returns the trial's trainer, and the components not set."""
+def run_trial(trainer: Trainer, plan: Plan, trial: Trial, start: Start | None) -> tuple[Trainer, Unset]:
+    """Trains on all points but the held-out ones; returns the trial's trainer, and what could not be set."""
     if trial.repetition:
         trainer.modules.apply(reset_parameters)
     whole = trainer.data
-    not_set = begin(trainer, responsibilities)
+    unset = begin(trainer, start)
     used, held_out = trainer.data.split(plan.restarts.validation_fraction, plan.seed)
     own = Trainer(trainer.model, trainer.guide, used, trainer.config, step=trainer.step_factory)
     own.run(cut(plan.phases(trial.initializer), plan.restarts.trial_epochs))
     own.validation, own.fingerprint = held_out, trainer.fingerprint
     own.data, trainer.data = trainer.data, whole
-    return own, not_set
+    return own, unset
 
 
 def cut(phases: Sequence[Phase], epochs: int) -> list[Phase]:

@@ -1,7 +1,7 @@
 """Affine maps: one with a PLU-decomposed matrix, and the bound of those that a network conditions."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -90,6 +90,7 @@ class PLUAffine(VectorTransform, Stacked):
     """
 
     permutation: Tensor
+    covariance_type: ClassVar[str] = "full"
 
     def __init__(
         self, features: int, *, components: int | None = None, order: Tensor | None = None, max_log_scale: float = 10.0
@@ -147,7 +148,21 @@ class PLUAffine(VectorTransform, Stacked):
         covariance = (share * centred).mT @ centred
         covariance = shrink_covariance(covariance, share.squeeze(-1))
         ridge = 1e-6 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=1e-12)
-        cholesky = torch.linalg.cholesky(covariance + ridge[..., None, None] * torch.eye(y.shape[-1]).to(y))
+        self.set_factor(mean, torch.linalg.cholesky(covariance + ridge[..., None, None] * torch.eye(y.shape[-1]).to(y)))
+
+    @torch.no_grad()
+    def set_gaussians(self, means: Tensor, covariances: Tensor) -> None:
+        """Sets b to the means, and P L diag(e^s) to a factor of the covariances: N(0, I) becomes these Gaussians.
+
+        Args:
+            means: The means, ``(K, D)``, or ``(D,)`` for one matrix.
+            covariances: The covariances, positive definite, ``(K, D, D)`` or ``(D, D)``.
+        """
+        order = self.permutation.double()
+        self.set_factor(means, torch.linalg.cholesky(order.mT @ covariances.double() @ order))
+
+    def set_factor(self, mean: Tensor, cholesky: Tensor) -> None:
+        """Sets b to a mean, and L diag(e^s) to a lower triangular factor."""
         scale = cholesky.diagonal(dim1=-2, dim2=-1)
         self.shift.copy_(mean)
         self.upper.zero_()

@@ -1,5 +1,7 @@
 """Transforms that act on each feature alone: PReLU, ActNorm and batch normalisation."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -96,6 +98,8 @@ class ActNorm(Elementwise):
                 [ 1.]])
     """
 
+    covariance_type: ClassVar[str] = "diag"
+
     def __init__(self, features: int, *, components: int | None = None, max_log_scale: float = 10.0) -> None:
         super().__init__(features, components=components)
         self.max_log_scale = check_positive("max_log_scale", max_log_scale)
@@ -123,6 +127,18 @@ class ActNorm(Elementwise):
         mean, variance = weighted_moments(y, weights, self.components)
         self.shift.copy_(mean)
         self.raw_log_scale.copy_(unbounded(variance.clamp(min=1e-12).log() / 2, self.max_log_scale))
+
+    @torch.no_grad()
+    def set_gaussians(self, means: Tensor, covariances: Tensor) -> None:
+        """Sets b to the means, and e^2s to the diagonals of the covariances.
+
+        Args:
+            means: The means, ``(K, D)``, or ``(D,)`` for one set of parameters.
+            covariances: The covariances ``(K, D, D)`` or ``(D, D)``, of which the diagonals alone count.
+        """
+        self.shift.copy_(means)
+        variance = covariances.diagonal(dim1=-2, dim2=-1)
+        self.raw_log_scale.copy_(unbounded(variance.log() / 2, self.max_log_scale))
 
     def _call(self, x: Tensor) -> Tensor:
         return x * self.log_scale.exp() + self.shift.unsqueeze(-2)

@@ -1,7 +1,7 @@
 """What it means for a module to hold K components' tensors, and how to take one of them out."""
 
 import copy
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
 from pyro.distributions.torch_transform import TransformModule
@@ -9,7 +9,16 @@ from torch import Tensor, nn
 
 from pyro_vmonf._validation import check_count
 
-__all__ = ["DataDependentInit", "Stacked", "bounded", "clear_caches", "select", "stacked_size", "unbounded"]
+__all__ = [
+    "DataDependentInit",
+    "GaussianInit",
+    "Stacked",
+    "bounded",
+    "clear_caches",
+    "select",
+    "stacked_size",
+    "unbounded",
+]
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -31,6 +40,31 @@ class DataDependentInit(Protocol):
         Args:
             y: The outputs ``(K, N, D)``, those of each component.
             weights: The weight of each point in each component, ``(K, N)``.
+        """
+
+
+@runtime_checkable
+class GaussianInit(Protocol):
+    """A transform that can turn N(0, I) into given Gaussians, such as PLUAffine, Whitening and ActNorm.
+
+    Attributes:
+        covariance_type: ``"full"`` where the covariances may be any, ``"diag"`` where they must be diagonal.
+
+    Examples:
+        >>> from pyro_vmonf.transforms import ActNorm, Reverse
+        >>> from pyro_vmonf.transforms.stacking import GaussianInit
+        >>> isinstance(ActNorm(2), GaussianInit), isinstance(Reverse(), GaussianInit)
+        (True, False)
+    """
+
+    covariance_type: ClassVar[str]
+
+    def set_gaussians(self, means: Tensor, covariances: Tensor) -> None:
+        """Sets the parameters so that the images of N(0, I) have these means and covariances.
+
+        Args:
+            means: The means, ``(K, D)``, or ``(D,)`` for a transform without a component axis.
+            covariances: The covariances, positive definite, ``(K, D, D)`` or ``(D, D)``.
         """
 
 

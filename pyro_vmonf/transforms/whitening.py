@@ -1,5 +1,7 @@
 """The affine map between a Gaussian and N(0, I), fixed at a start and corrected by a learned triangular map."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +40,7 @@ class Whitening(VectorTransform, Stacked):
 
     mean: Tensor
     factor: Tensor
+    covariance_type: ClassVar[str] = "full"
 
     def __init__(self, features: int, *, components: int | None = None) -> None:
         VectorTransform.__init__(self)
