@@ -6,6 +6,8 @@ from tqdm.auto import tqdm
 from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf._validation import as_floats, check_count, check_finite, check_weights
 from pyro_vmonf.automatic.folds import Scale, distinct, first_of
+from pyro_vmonf.automatic.label_starts import labelled_candidates
+from pyro_vmonf.automatic.labelled import as_probabilities, labelled_folds, merged
 from pyro_vmonf.automatic.modules import modules_of
 from pyro_vmonf.automatic.search import Search
 from pyro_vmonf.automatic.starts import STARTS, candidates
@@ -20,6 +22,7 @@ __all__ = ["fit_mixture"]
 def fit_mixture(
     x: object,
     n_components: int,
+    y: object = None,
     *,
     sample_weight: object = None,
     initializer: object = "auto",
@@ -66,9 +69,12 @@ def fit_mixture(
         raise ValueError(f"x: expected shape (N, D), got {tuple(points.shape)}")
     check_finite("x", points)
     weight = torch.ones(len(points)) if sample_weight is None else check_weights("sample_weight", sample_weight, points)
+    labels = as_probabilities(y, len(points), k)
     kept = (weight > 0).nonzero().squeeze(-1)
     total, weight = len(points), weight[kept].double()
-    points, weight, index = distinct(points[kept], weight / weight.mean())
+    given_weight = weight / weight.mean()
+    points, weight, index = distinct(points[kept], given_weight)
+    labels = None if labels is None else merged(labels[kept], given_weight, index, len(points))
     rows = kept[first_of(index, len(points))]
     if len(points) < 5 or len(points) - len(points) // 5 <= k:
         least = max(5, k + 1 + (k + 1) // 4)
@@ -76,12 +82,29 @@ def fit_mixture(
     scale = Scale.of(points, weight)
     standardized = scale.standardized(points)
     methods = [one.at(rows, total) for one in checked_initializers(initializer, points.shape[1])]
+    reasons: list[str] = []
     with isolated_random_state(seed):
-        found = candidates(methods, standardized, k, weight, seed)
+        if labels is None:
+            found = candidates(methods, standardized, k, weight, seed)
+        else:
+            folds, parts = labelled_folds(labels, seed)
+            is_auto = isinstance(initializer, str) and initializer == "auto"
+            found, reasons = labelled_candidates(
+                methods, standardized, labels, parts, weight, folds=len(folds), use_labels=is_auto, seed=seed
+            )
     with tqdm(total=0, desc="fit_mixture", disable=not progress, bar_format="{desc}") as bar:
         log_units = float(scale.deviation.log().sum())
-        search = Search(standardized, weight, found, log_units=log_units, seed=seed, progress=bar.set_description_str)
+        search = Search(
+            standardized,
+            weight,
+            found,
+            labels=labels,
+            log_units=log_units,
+            seed=seed,
+            progress=bar.set_description_str,
+        )
         ensemble, report = search.run()
+        report.reasons[:0] = reasons
     with isolated_random_state(seed):
         model, guide = modules_of(ensemble.double(), scale)
     return model, guide, History(search=report)

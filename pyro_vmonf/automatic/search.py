@@ -10,8 +10,9 @@ from torch import Tensor
 from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Folds, folds_of
+from pyro_vmonf.automatic.labelled import accuracy_of, labelled_folds
 from pyro_vmonf.automatic.starts import Candidate, gaussians_on
-from pyro_vmonf.automatic.training import READ, EnsembleData, Schedule, Trained, elbos, train, train_for
+from pyro_vmonf.automatic.training import READ, EnsembleData, Schedule, Trained, elbos, kept_elbos, train, train_for
 from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.checkpointing.search_report import Choice, Row, SearchReport
 from pyro_vmonf.initialization.gaussians import cluster_gaussians
@@ -39,6 +40,8 @@ class Try:
         warmup: The number of steps of the warm-up at which it was best.
         steps: The number of steps after it.
         cut: The share of neighbour edges that the labels cut.
+        accuracy: Of held-out labels that are given, the share that the encoder tells, or None without labels.
+        encoder_warmup: The number of steps of the encoder's own warm-up, with labels.
     """
 
     warp: str
@@ -47,6 +50,8 @@ class Try:
     warmup: int
     steps: int
     cut: float
+    accuracy: float | None = None
+    encoder_warmup: int | None = None
 
     @property
     def plain(self) -> Tensor:
@@ -69,6 +74,7 @@ class Search:
         x: The points ``(N, D)``, in float64.
         weight: Their weights ``(N,)``.
         candidates: The starts.
+        labels: The labels ``(N, K)``, all 0 where there is none, or None.
         log_units: The sum of the logarithms of the features' deviations, by which densities in the units of x differ.
         seed: The seed.
         progress: Called with a sentence before each part.
@@ -80,14 +86,15 @@ class Search:
         weight: Tensor,
         candidates: Sequence[Candidate],
         *,
+        labels: Tensor | None = None,
         log_units: float = 0.0,
         seed: int = 0,
         progress: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.x, self.weight, self.candidates, self.seed, self.progress = x, weight, list(candidates), seed, progress
-        self.log_units = log_units
+        self.log_units, self.labels = log_units, labels
         self.k = candidates[0].responsibilities.shape[1]
-        self.folds: Folds = folds_of(len(x), seed)
+        self.folds: Folds = folds_of(len(x), seed) if labels is None else labelled_folds(labels, seed)[0]
         tied = next((c for c in candidates if c.covariance_type == "tied"), candidates[0])
         spread = cluster_gaussians(x, tied.responsibilities, covariance_type="tied", weight=weight)[2][0]
         self.noise = (NOISE * torch.linalg.cholesky(spread).mT).to(torch.get_default_dtype())
@@ -112,18 +119,25 @@ class Search:
             for parameter in ensemble.parameters():
                 rows = parameter.view(size, -1)
                 rows.copy_(rows[:1].clone().expand_as(rows))
-        found = [gaussians_on(one, self.x, self.weight, rows) for rows in parts for one in chosen]
+        found = [gaussians_on(one, self.x, self.weight, rows) for rows, one in self.pairs(chosen, parts)]
         ensemble.set_gaussians(Gaussians.joined(found))
         return ensemble
 
     def data(self, chosen: Sequence[Candidate], parts: Sequence[Tensor]) -> EnsembleData:
         """Returns the points of the chosen candidates on each part."""
-        pairs, dtype = [(rows, one) for rows in parts for one in chosen], torch.get_default_dtype()
+        pairs, dtype = self.pairs(chosen, parts), torch.get_default_dtype()
+        labels = None if self.labels is None else torch.stack([self.labels[rows] for rows, _ in pairs]).to(dtype)
         return EnsembleData(
             torch.stack([self.x[rows] for rows, _ in pairs]).to(dtype),
             torch.stack([one.responsibilities[rows] for rows, one in pairs]).to(dtype),
             torch.stack([self.weight[rows] for rows, _ in pairs]).to(dtype),
+            labels,
         )
+
+    def pairs(self, chosen: Sequence[Candidate], parts: Sequence[Tensor]) -> list[tuple[Tensor, Candidate]]:
+        """Returns each part with each candidate, which in a fold knows no label that the fold holds out."""
+        in_folds = parts is self.folds.kept or parts is self.folds.held_out
+        return [(rows, one.in_fold(i) if in_folds else one) for i, rows in enumerate(parts) for one in chosen]
 
     def everything(self, size: int) -> Tensor:
         """Returns all points, for each of so many mixtures."""
@@ -145,12 +159,16 @@ class Search:
         labels = torch.cat([ensemble(x)[1].argmax(1) for x in parts], 1).unflatten(0, (len(self.folds), -1))[:, start]
         return float(np.mean([self.cut_of(one)[0] for one in labels]))
 
-    def scored(self, warp: str, ensemble: Ensemble, trained: Trained | None, start: int) -> Try:
-        """Returns how a start does with the warp of an ensemble."""
-        values = self.held_elbos(ensemble)[:, start]
-        cut = self.cut_by(ensemble, start)
+    def scored(
+        self, warp: str, ensemble: Ensemble, chosen: Sequence[Candidate], trained: Trained | None, start: int
+    ) -> Try:
+        """Returns how a start does with the warp of an ensemble of the chosen candidates."""
+        values, cut = self.held_values(ensemble, chosen)[:, start], self.cut_by(ensemble, start)
+        elbo = values if self.labels is None else self.held_elbos(ensemble)[:, start]
         warmup, steps = (0, 0) if trained is None else (int(trained.warmup[start]), int(trained.steps[start]))
-        return Try(warp, values - NATS_PER_EDGE * cut, self.mean(values), warmup, steps, cut)
+        accuracy = self.accuracies(ensemble)[start]
+        own = None if trained is None or self.labels is None else int(trained.encoder_warmup[start])
+        return Try(warp, values - NATS_PER_EDGE * cut, self.mean(elbo), warmup, steps, cut, accuracy, own)
 
     # ---- the competition
 
@@ -160,7 +178,7 @@ class Search:
         for one in self.candidates:
             kinds = [one.covariance_type] if one.is_mixture else COVARIANCE_TYPES
             options = [replace(one, covariance_type=kind) for kind in kinds]
-            scores = self.fold_means(self.build("N", options, self.folds.kept))
+            scores = self.fold_means(self.build("N", options, self.folds.kept), options)
             found.append(options[int(scores.argmax())])
         return found
 
@@ -169,13 +187,33 @@ class Search:
         count = ensemble.size // len(self.folds)
         return elbos(ensemble, self.held.repeat_interleave(count, 0)).view(len(self.folds), count, -1).double()
 
+    def held_values(self, ensemble: Ensemble, chosen: Sequence[Candidate]) -> Tensor:
+        """Returns the score of the held-out points of each fold, ``(F, C, m)``: the ELBO, and more with labels."""
+        if self.labels is None:
+            return self.held_elbos(ensemble)
+        count = ensemble.size // len(self.folds)
+        target = self.data(chosen, self.folds.held_out).target
+        values = kept_elbos(ensemble, self.held.repeat_interleave(count, 0), target)
+        return values.view(len(self.folds), count, -1).double()
+
+    @torch.no_grad()
+    def accuracies(self, ensemble: Ensemble) -> list[float | None]:
+        """Returns the share of held-out labels that the encoders of each candidate tell, or None without labels."""
+        count = ensemble.size // len(self.folds)
+        if self.labels is None:
+            return [None] * count
+        x = self.held.repeat_interleave(count, 0).to(ensemble.log_weights)
+        tables = torch.cat([ensemble.encoder.table(some) for some in x.split(READ, 1)], 2).unflatten(0, (-1, count))
+        own = torch.stack([self.labels[rows] for rows in self.folds.held_out])
+        return [accuracy_of(table, own, self.held_weight) for table in tables.unbind(1)]
+
     def mean(self, values: Tensor) -> float:
         """Returns the weighted mean of held-out values ``(F, m)``."""
         return float((self.held_weight * values).sum() / self.held_weight.sum())
 
-    def fold_means(self, ensemble: Ensemble) -> Tensor:
-        """Returns the mean held-out ELBO of each of the candidates in an ensemble."""
-        return torch.tensor([self.mean(values) for values in self.held_elbos(ensemble).unbind(1)])
+    def fold_means(self, ensemble: Ensemble, chosen: Sequence[Candidate]) -> Tensor:
+        """Returns the mean held-out score of each of the candidates in an ensemble."""
+        return torch.tensor([self.mean(values) for values in self.held_values(ensemble, chosen).unbind(1)])
 
     def trained(self, ensemble: Ensemble, chosen: Sequence[Candidate], schedule: Schedule) -> Trained:
         """Trains the chosen candidates in each fold."""
@@ -193,15 +231,16 @@ class Search:
         with isolated_random_state(self.seed):
             self.candidates = self.with_covariances()
             start = self.build("N", self.candidates, self.folds.kept)
-            results = {warp: self.compete(warp) for warp in ("P", "A")}
-            chosen, reasons = self.nominate(results)
-            tries = {"N": self.scored("N", start, None, chosen)}
-            affine = results["A"][0]
+            chosen, reasons = self.choose()
+            tries = {"N": self.scored("N", start, self.candidates, None, chosen)}
+            affine = start  # until A is trained, which comes first
             for warp in ("A", "P", "S", "AP", "AS"):
                 tries[warp], trained = self.alone(warp, self.candidates[chosen], affine)
                 affine = trained if warp == "A" else affine
             best, one = self.simplest(tries), self.candidates[chosen]
-            self.rows += [self.row(one, t.warp, t.elbo, self.steps_of(tries, t.warp), t.cut) for t in tries.values()]
+            self.rows += [
+                self.row(one, t.warp, t.elbo, self.steps_of(tries, t.warp), t.cut, t.accuracy) for t in tries.values()
+            ]
             if (other := self.best_mixture(start)) and not self.is_better(tries[best].plain, other[1]):
                 one, best = other[0], "N"
                 self.rows.append(self.row(one, "N", self.mean(other[1]), 0, self.cut_of(one.labels)[0]))
@@ -217,28 +256,39 @@ class Search:
         )
         return final, report
 
-    def row(self, one: Candidate, warp: str, elbo: float, steps: int, cut: float) -> Row:
+    def row(self, one: Candidate, warp: str, elbo: float, steps: int, cut: float, accuracy: float | None = None) -> Row:
         """Returns a row of the report, with the ELBO in the units of x."""
-        return Row(one.name, warp, elbo - self.log_units, steps, cut)
+        return Row(one.name, warp, elbo - self.log_units, steps, cut, accuracy)
+
+    def choose(self) -> tuple[int, list[str]]:
+        """Returns the number of the start that is chosen, and why; the only start of a search with labels is it."""
+        if self.labels is not None and len(self.candidates) == 1:
+            return 0, []
+        return self.nominate({warp: self.compete(warp) for warp in ("P", "A")})
 
     def nominate(self, results: dict[str, tuple[Ensemble, Trained]]) -> tuple[int, list[str]]:
         """Returns the number of the start that is chosen, and why.
 
         Nominated are the best start by A, the best by P, and each whose clusters hardly touch. Of the nominees, the one
-        whose worst cluster has the fewest edges to others is chosen.
+        whose worst cluster has the fewest edges to others is chosen; with labels, the one that tells most of those held
+        out, and of these the one with the fewest edges.
         """
         count = len(self.candidates)
         cut, worst = zip(*(self.cut_of(one.labels) for one in self.candidates), strict=True)
-        level = {warp: self.fold_means(ensemble) for warp, (ensemble, _) in results.items()}
-        for warp, (_, trained) in results.items():
+        level = {warp: self.fold_means(ensemble, self.candidates) for warp, (ensemble, _) in results.items()}
+        told = {warp: self.accuracies(ensemble) for warp, (ensemble, _) in results.items()}
+        for warp, (ensemble, trained) in results.items():
+            elbo = self.held_elbos(ensemble).unbind(1)
             for i, one in enumerate(self.candidates):
                 steps = int(trained.warmup[i] + trained.steps[i])
-                self.rows.append(self.row(one, warp, float(level[warp][i]), steps, cut[i]))
+                self.rows.append(self.row(one, warp, self.mean(elbo[i]), steps, cut[i], told[warp][i]))
         nominees = {int(level["A"].argmax()), int(level["P"].argmax())}
         nominees |= {i for i in range(count) if worst[i] < TOUCHING}
-        named = min(nominees, key=lambda i: (worst[i], -float(level["A"][i])))
+        right = [max(each[i] or 0.0 for each in told.values()) for i in range(count)]
+        named = min(nominees, key=lambda i: (-right[i], worst[i], -float(level["A"][i])))
         names = ", ".join(self.candidates[i].name for i in sorted(nominees))
-        return named, [f"Nominated: {names}; {self.candidates[named].name} cuts the fewest neighbour edges."]
+        why = "cuts the fewest neighbour edges" if self.labels is None else "tells most of the held-out labels"
+        return named, [f"Nominated: {names}; {self.candidates[named].name} {why}."]
 
     def best_mixture(self, start: Ensemble) -> tuple[Candidate, Tensor] | None:
         """Returns the Gaussian mixture among the starts with the greatest held-out ELBO, and that of each point."""
@@ -254,7 +304,7 @@ class Search:
         if len(warp) == 2:
             ensemble.copy_from(affine, range(len(self.folds)))
         trained = self.trained(ensemble, [one], replace(LONG, warmup=0) if len(warp) == 2 else LONG)
-        return self.scored(warp, ensemble, trained, 0), ensemble
+        return self.scored(warp, ensemble, [one], trained, 0), ensemble
 
     @staticmethod
     def steps_of(tries: dict[str, Try], warp: str) -> int:
@@ -283,7 +333,8 @@ class Search:
         ensemble = self.build(base, [one], whole)
         if warp == "N":
             return ensemble
-        train_for(ensemble, data, self.noise, LONG, tries[base].warmup, tries[base].steps)
+        first = tries[base]
+        train_for(ensemble, data, self.noise, LONG, first.warmup, first.steps, first.encoder_warmup)
         if warp != base:
             grown = self.build(warp, [one], whole)
             grown.copy_from(ensemble, [0])

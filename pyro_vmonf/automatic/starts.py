@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
@@ -32,12 +32,18 @@ class Candidate:
         responsibilities: The share of each component in each point, ``(N, K)``.
         covariance_type: That of its Gaussians: ``"full"``, ``"tied"`` or ``"diag"``.
         is_mixture: Whether these are a fitted Gaussian mixture, not the Gaussians of hard clusters.
+        by_fold: With labels, the shares ``(N, K)`` as they are without the labels that each fold holds out.
     """
 
     name: str
     responsibilities: Tensor
     covariance_type: str = "full"
     is_mixture: bool = False
+    by_fold: tuple[Tensor, ...] = ()
+
+    def in_fold(self, fold: int) -> "Candidate":
+        """Returns the candidate as it is without what a fold holds out."""
+        return replace(self, responsibilities=self.by_fold[fold]) if self.by_fold else self
 
     @property
     def labels(self) -> Tensor:
