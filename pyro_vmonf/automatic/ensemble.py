@@ -8,6 +8,7 @@ import torch
 from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor, nn
 
+from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf.automatic.warps import Warp
 from pyro_vmonf.components.stacked import HALF_LOG_TWO_PI
 from pyro_vmonf.guides.discriminant import DiscriminantNetwork
@@ -92,6 +93,16 @@ class Ensemble(nn.Module):
             table = table - log_det.unsqueeze(1)
         log_joint = table + self.log_weights.log_softmax(-1).unsqueeze(-1)
         return log_joint, self.encoder.table(x).log_softmax(1)
+
+    def of(self, rows: Tensor) -> "Ensemble":
+        """Returns an ensemble of some of the mixtures, with parameters of its own."""
+        with isolated_random_state(0):
+            part = Ensemble(
+                self.features, self.n_components, self.warp, len(rows), has_learned_weights=self.has_learned_weights
+            )
+        part = part.to(self.log_weights)
+        part.copy_from(self, rows.tolist())
+        return part
 
     @torch.no_grad()
     def copy_from(self, other: "Ensemble", rows: Sequence[int]) -> None:

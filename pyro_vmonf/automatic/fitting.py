@@ -14,6 +14,8 @@ from pyro_vmonf._validation import as_floats, check_count, check_seed
 from pyro_vmonf.architecture import describe, digest
 from pyro_vmonf.automatic.config import SearchConfig
 from pyro_vmonf.automatic.covariances import covariance_note, starts_for
+from pyro_vmonf.automatic.label_starts import labelled_candidates
+from pyro_vmonf.automatic.labelled import as_probabilities, labelled_folds, merged
 from pyro_vmonf.automatic.memory import peak_memory
 from pyro_vmonf.automatic.modules import modules_of
 from pyro_vmonf.automatic.samples import sample_note
@@ -34,6 +36,7 @@ __all__ = ["fit_mixture"]
 def fit_mixture(
     x: object,
     n_components: int,
+    y: object = None,
     *,
     sample_weight: object = None,
     validation: object = None,
@@ -59,6 +62,9 @@ def fit_mixture(
     Args:
         x: The points ``(N, D)``: a tensor, an array, a data frame or rows of numbers, finite, in any units.
         n_components: The number K of components.
+        y: Labels, integers ``(N,)``, −1 where unlabelled, or probabilities of the classes ``(N, K)``, −1 throughout a
+            row where there is none; None for none. Each component is a class. With labels, starts learn from them too,
+            and the objective is that of ``fit``.
         sample_weight: The weights of the points ``(N,)``, at least 0: a point of weight 2 counts as two.
         validation: Points ``(M, D)`` to choose by, on which nothing is trained, or the fraction of x to hold out. By
             default a fifth of x is held out, and of up to 2,000 points each fifth in turn, in five folds.
@@ -66,7 +72,7 @@ def fit_mixture(
             them: ``"N"``, nothing; ``"P"``, splines of each component; ``"S"``, splines that all components share;
             ``"A"``, affine couplings that all share.
         weights: The weights of the components: ``"learned"``, ``"uniform"``, or K positive numbers that sum to 1, the
-            greatest of which belongs to the greatest cluster, and so on.
+            greatest of which belongs to the greatest cluster, and so on, or with labels those of the classes.
         initializer: The clusterings that compete, as ``fit`` takes them; ``"auto"`` for three Gaussian mixtures, a
             spectral clustering, Ward's and single linkage.
         config: The numbers of the search.
@@ -104,18 +110,33 @@ def fit_mixture(
     warps, shares, place = checked_warps(components), checked_weights(weights, k), checked_device(device)
     config = checked_config(config)
     table = table_of(x, sample_weight, k)
-    folds, more = held_out(validation, table, k, seed)
+    labels = as_probabilities(y, table.total, k)
     methods = [one.at(table.rows, table.total) for one in checked_initializers(initializer, table.x.shape[1])]
-    settings = (k, warps, shares, config, [describe(one) for one in methods], seed)
+    reasons: list[str] = []
+    if labels is None:
+        folds, more = held_out(validation, table, k, seed)
+    else:
+        if validation is not None:
+            raise ValueError("validation: expected None with labels y, of which each class is dealt out to the folds")
+        labels = merged(labels[table.kept], table.given_weight, table.index, len(table.x))
+        (folds, parts), more = labelled_folds(labels, seed), table.x[:0]
+    settings = (k, warps, shares, config, [describe(one) for one in methods], labels, seed)
     stages = Stages(checkpoint, fingerprint(table, more, settings))
     with isolated_random_state(seed):
-        found = candidates(methods, table.x, k, table.weight, seed, may_fail=is_auto(initializer))
-    if shares is not None:
-        found = [one.ordered(table.weight) for one in found]
+        if labels is None:
+            found = candidates(methods, table.x, k, table.weight, seed, may_fail=is_auto(initializer))
+        else:
+            use = is_auto(initializer)
+            found, reasons = labelled_candidates(
+                methods, table.x, labels, parts, table.weight, folds=len(folds), use_labels=use, seed=seed
+            )
+    if shares is not None and labels is None:
+        found, shares = [one.ordered(table.weight) for one in found], shares.sort(descending=True).values
     search = Search(
         torch.cat([table.x, more]),
         torch.cat([table.weight, table.weight.new_ones(len(more))]),
         [one.extended(table.x, more) for one in found],
+        labels=labels,
         config=config,
         folds=folds,
         warps=warps,
@@ -128,6 +149,7 @@ def fit_mixture(
     with tqdm(total=search.parts, desc="fit_mixture", disable=not progress, unit="part") as bar:
         ensemble, report = search.run(lambda text: told(bar, text))
         bar.update(bar.total - bar.n)
+    report.reasons[:0] = reasons
     n, features = table.x.shape
     report.reasons += [*sample_note(n), *covariance_note(n, k, features)]
     report.peak_memory = peak_memory()
@@ -161,7 +183,7 @@ def checked_warps(components: str | Sequence[str]) -> list[str]:
 
 
 def checked_weights(weights: object, n_components: int) -> Tensor | None:
-    """Returns given weights ``(K,)``, the greatest first, or None where they are learned."""
+    """Returns given weights ``(K,)``, or None where they are learned."""
     if isinstance(weights, str) and weights == "learned":
         return None
     if isinstance(weights, str) and weights != "uniform":
@@ -170,7 +192,7 @@ def checked_weights(weights: object, n_components: int) -> Tensor | None:
     found = FixedWeights(as_floats("weights", numbers))().exp()
     if len(found) != n_components:
         raise ValueError(f"weights: expected {n_components} numbers, got {len(found)}")
-    return found.double().sort(descending=True).values
+    return found.double()
 
 
 def checked_device(device: str | torch.device) -> torch.device:
@@ -185,7 +207,7 @@ def checked_device(device: str | torch.device) -> torch.device:
 
 def fingerprint(table: Table, more: Tensor, settings: Sequence[object]) -> dict[str, Json]:
     """Returns what must be the same where a search goes on."""
-    names = ("n_components", "components", "weights", "config", "initializer", "seed")
+    names = ("n_components", "components", "weights", "config", "initializer", "y", "seed")
     data: Json = {"x": digest(table.x), "sample_weight": digest(table.weight), "validation": digest(more)}
     return {"data": data, **{name: describe(one) for name, one in zip(names, settings, strict=True)}}
 

@@ -14,6 +14,7 @@ from pyro_vmonf.automatic.config import Schedule, SearchConfig
 from pyro_vmonf.automatic.covariances import covariance_types
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Folds, folds_of
+from pyro_vmonf.automatic.labelled import accuracy_of
 from pyro_vmonf.automatic.samples import sample_of
 from pyro_vmonf.automatic.starts import Candidate, gaussians_on
 from pyro_vmonf.automatic.training import (
@@ -21,6 +22,7 @@ from pyro_vmonf.automatic.training import (
     Trained,
     block_of,
     elbos,
+    kept_elbos,
     restore,
     state_of,
     train,
@@ -49,6 +51,8 @@ class Try:
         warmup: The number of steps of the warm-up at which it was best.
         steps: The number of steps after it.
         cut: The share of neighbour edges that the labels cut.
+        accuracy: Of held-out labels that are given, the share that the encoder tells, or None without labels.
+        encoder_warmup: The number of steps of the encoder's own warm-up, with labels.
     """
 
     warp: str
@@ -58,6 +62,8 @@ class Try:
     warmup: int
     steps: int
     cut: float
+    accuracy: float | None = None
+    encoder_warmup: int | None = None
 
     @property
     def judged(self) -> Tensor:
@@ -80,6 +86,7 @@ class Search:
         x: The points ``(N, D)``, in float64.
         weight: Their weights ``(N,)``.
         candidates: The starts.
+        labels: The labels ``(N, K)``, all 0 where there is none, or None.
         log_units: The sum of the logarithms of the features' deviations, by which densities in the units of x differ.
         config: The numbers of the search.
         folds: Which points are held out; by default a fifth of them, of up to 2,000 points each fifth in turn.
@@ -102,6 +109,7 @@ class Search:
         weights: Tensor | None = None,
         device: torch.device | str = "cpu",
         stages: Stages | None = None,
+        labels: Tensor | None = None,
         log_units: float = 0.0,
         seed: int = 0,
     ) -> None:
@@ -109,7 +117,7 @@ class Search:
         self.progress: Callable[[str], None] = lambda text: None
         self.config = SearchConfig() if config is None else config
         self.warps = [warp for warp in WARPS if warp in warps]
-        self.weights, self.device, self.log_units = weights, device, log_units
+        self.weights, self.device, self.labels, self.log_units = weights, device, labels, log_units
         self.stages = Stages(None, {}) if stages is None else stages
         self.k = candidates[0].responsibilities.shape[1]
         self.folds: Folds = folds_of(len(x), seed) if folds is None else folds
@@ -141,19 +149,27 @@ class Search:
             for parameter in ensemble.parameters():
                 rows = parameter.view(size, -1)
                 rows.copy_(rows[:1].clone().expand_as(rows))
-        found = [gaussians_on(one, self.x, self.weight, rows) for rows in parts for one in chosen]
-        start = Gaussians.joined(found)
+        start = Gaussians.joined(
+            [gaussians_on(one, self.x, self.weight, rows) for rows, one in self.pairs(chosen, parts)]
+        )
         ensemble.set_gaussians(start if self.weights is None else start.weighted(self.weights))
         return ensemble.to(self.device)
 
     def data(self, chosen: Sequence[Candidate], parts: Sequence[Tensor]) -> EnsembleData:
         """Returns the points of the chosen candidates on each part."""
-        pairs, dtype = [(rows, one) for rows in parts for one in chosen], torch.get_default_dtype()
+        pairs, dtype = self.pairs(chosen, parts), torch.get_default_dtype()
+        labels = None if self.labels is None else torch.stack([self.labels[rows] for rows, _ in pairs]).to(dtype)
         return EnsembleData(
             torch.stack([self.x[rows] for rows, _ in pairs]).to(self.device, dtype),
             torch.stack([one.responsibilities[rows] for rows, one in pairs]).to(self.device, dtype),
             torch.stack([self.weight[rows] for rows, _ in pairs]).to(self.device, dtype),
+            None if labels is None else labels.to(self.device),
         )
+
+    def pairs(self, chosen: Sequence[Candidate], parts: Sequence[Tensor]) -> list[tuple[Tensor, Candidate]]:
+        """Returns each part with each candidate, which in a fold knows no label that the fold holds out."""
+        in_folds = parts is self.folds.kept or parts is self.folds.held_out
+        return [(rows, one.in_fold(i) if in_folds else one) for i, rows in enumerate(parts) for one in chosen]
 
     def graph_points(self, size: int) -> Tensor:
         """Returns the points of the graph, for each of so many mixtures."""
@@ -179,12 +195,16 @@ class Search:
         labels = self.labels_of(ensemble).unflatten(0, (len(self.folds), -1))[:, start]
         return float(np.mean([self.cut_of(one)[0] for one in labels]))
 
-    def scored(self, warp: str, ensemble: Ensemble, trained: Trained | None, start: int) -> Try:
-        """Returns how a start does with the warp of an ensemble."""
-        values = self.held_elbos(ensemble)[:, start]
-        cut = self.cut_by(ensemble, start)
+    def scored(
+        self, warp: str, ensemble: Ensemble, chosen: Sequence[Candidate], trained: Trained | None, start: int
+    ) -> Try:
+        """Returns how a start does with the warp of an ensemble of the chosen candidates."""
+        values, cut = self.held_values(ensemble, chosen)[:, start], self.cut_by(ensemble, start)
+        elbo = values if self.labels is None else self.held_elbos(ensemble)[:, start]
         warmup, steps = (0, 0) if trained is None else (int(trained.warmup[start]), int(trained.steps[start]))
-        return Try(warp, values, self.config.nats_per_edge * cut, self.mean(values), warmup, steps, cut)
+        accuracy, penalty = self.accuracies(ensemble)[start], self.config.nats_per_edge * cut
+        own = None if trained is None or self.labels is None else int(trained.encoder_warmup[start])
+        return Try(warp, values, penalty, self.mean(elbo), warmup, steps, cut, accuracy, own)
 
     # ---- the competition
 
@@ -194,7 +214,7 @@ class Search:
         for one in self.candidates:
             kinds = [one.covariance_type] if one.is_mixture else covariance_types(self.x.shape[1])
             options = [replace(one, covariance_type=kind) for kind in kinds]
-            scores = self.fold_means(self.build("N", options, self.folds.kept))
+            scores = self.fold_means(self.build("N", options, self.folds.kept), options)
             found.append(options[int(scores.argmax())])
         return found
 
@@ -203,13 +223,35 @@ class Search:
         count = ensemble.size // len(self.folds)
         return elbos(ensemble, self.held.repeat_interleave(count, 0)).view(len(self.folds), count, -1).double()
 
+    def held_values(self, ensemble: Ensemble, chosen: Sequence[Candidate]) -> Tensor:
+        """Returns the score of the held-out points of each fold, ``(F, C, m)``: the ELBO, and more with labels."""
+        if self.labels is None:
+            return self.held_elbos(ensemble)
+        count = ensemble.size // len(self.folds)
+        target = self.data(chosen, self.folds.held_out).target
+        values = kept_elbos(ensemble, self.held.repeat_interleave(count, 0), target)
+        return values.view(len(self.folds), count, -1).double()
+
+    @torch.no_grad()
+    def accuracies(self, ensemble: Ensemble) -> list[float | None]:
+        """Returns the share of held-out labels that the encoders of each candidate tell, or None without labels."""
+        count = ensemble.size // len(self.folds)
+        if self.labels is None:
+            return [None] * count
+        x = self.held.repeat_interleave(count, 0).to(ensemble.log_weights)
+        tables = torch.cat([ensemble.encoder.table(some) for some in x.split(block_of(ensemble), 1)], 2).unflatten(
+            0, (-1, count)
+        )
+        own = torch.stack([self.labels[rows] for rows in self.folds.held_out])
+        return [accuracy_of(table, own.to(table.device), self.held_weight) for table in tables.unbind(1)]
+
     def mean(self, values: Tensor) -> float:
         """Returns the weighted mean of held-out values ``(F, m)``."""
         return float((self.held_weight * values).sum() / self.held_weight.sum())
 
-    def fold_means(self, ensemble: Ensemble) -> Tensor:
-        """Returns the mean held-out ELBO of each of the candidates in an ensemble."""
-        return torch.tensor([self.mean(values) for values in self.held_elbos(ensemble).unbind(1)])
+    def fold_means(self, ensemble: Ensemble, chosen: Sequence[Candidate]) -> Tensor:
+        """Returns the mean held-out score of each of the candidates in an ensemble."""
+        return torch.tensor([self.mean(values) for values in self.held_values(ensemble, chosen).unbind(1)])
 
     def trained(self, name: str, ensemble: Ensemble, chosen: Sequence[Candidate], schedule: Schedule) -> Trained:
         """Trains the chosen candidates in each fold, or takes what a stage of that name ended with."""
@@ -241,13 +283,16 @@ class Search:
         self.progress = progress
         self.candidates = self.with_covariances()
         start = self.build("N", self.candidates, self.folds.kept)
-        results = {warp: self.compete(warp) for warp in self.warps if warp in COMPETING}
-        chosen, reasons = self.nominate(results, start)
-        tries = {"N": self.scored("N", start, None, chosen)}
+        results: dict[str, tuple[Ensemble, Trained]] = {}
+        chosen, reasons = 0, list[str]()
+        if self.labels is None or len(self.candidates) > 1:
+            results = {warp: self.compete(warp) for warp in self.warps if warp in COMPETING}
+            chosen, reasons = self.nominate(results, start)
+        tries = {"N": self.scored("N", start, self.candidates, None, chosen)}
         for warp in [one for one in self.warps if one != "N"]:
             tries[warp] = self.alone(warp, chosen, results.get(warp))
         best, one = self.simplest(tries), self.candidates[chosen]
-        self.rows += [self.row(one, t.warp, t.elbo, t.warmup + t.steps, t.cut) for t in tries.values()]
+        self.rows += [self.row(one, t.warp, t.elbo, t.warmup + t.steps, t.cut, t.accuracy) for t in tries.values()]
         other = self.best_mixture(start) if "N" in self.warps else None
         if other is not None and not self.is_better(tries[best].values, other[1]):
             one, best = other[0], "N"
@@ -263,31 +308,36 @@ class Search:
         choice = Choice(one.name, one.covariance_type, best, steps)
         return final, SearchReport(choice, self.rows, len(self.folds), len(self.own), reasons)
 
-    def row(self, one: Candidate, warp: str, elbo: float, steps: int, cut: float) -> Row:
+    def row(self, one: Candidate, warp: str, elbo: float, steps: int, cut: float, accuracy: float | None = None) -> Row:
         """Returns a row of the report, with the ELBO in the units of x."""
-        return Row(one.name, warp, elbo - self.log_units, steps, cut)
+        return Row(one.name, warp, elbo - self.log_units, steps, cut, accuracy)
 
     def nominate(self, results: dict[str, tuple[Ensemble, Trained]], start: Ensemble) -> tuple[int, list[str]]:
         """Returns the number of the start that is chosen, and why.
 
         Nominated are the best start by A, the best by P, and each whose clusters hardly touch. Of the nominees, the one
-        whose worst cluster has the fewest edges to others is chosen. Where neither A nor P competes, the best as it is
-        is nominated.
+        whose worst cluster has the fewest edges to others is chosen; with labels, the one that tells most of those held
+        out, and of these the one with the fewest edges. Where neither A nor P competes, the best as it is is nominated.
         """
         count = len(self.candidates)
         cut, worst = zip(*(self.cut_of(one.labels[self.seen]) for one in self.candidates), strict=True)
-        level = {warp: self.fold_means(ensemble) for warp, (ensemble, _) in results.items()}
-        for warp, (_, trained) in results.items():
+        level = {warp: self.fold_means(ensemble, self.candidates) for warp, (ensemble, _) in results.items()}
+        told = {warp: self.accuracies(ensemble) for warp, (ensemble, _) in results.items()}
+        for warp, (ensemble, trained) in results.items():
+            elbo = self.held_elbos(ensemble).unbind(1)
             for i, one in enumerate(self.candidates):
                 steps = int(trained.warmup[i] + trained.steps[i])
-                self.rows.append(self.row(one, warp, float(level[warp][i]), steps, cut[i]))
-        level = level or {"N": self.fold_means(start)}
+                self.rows.append(self.row(one, warp, self.mean(elbo[i]), steps, cut[i], told[warp][i]))
+        level = level or {"N": self.fold_means(start, self.candidates)}
+        told = told or {"N": self.accuracies(start)}
         nominees = {int(each.argmax()) for each in level.values()}
         nominees |= {i for i in range(count) if worst[i] < self.config.touching}
+        right = [max(each[i] or 0.0 for each in told.values()) for i in range(count)]
         by = level.get("A", next(iter(level.values())))
-        named = min(nominees, key=lambda i: (worst[i], -float(by[i])))
+        named = min(nominees, key=lambda i: (-right[i], worst[i], -float(by[i])))
         names = ", ".join(self.candidates[i].name for i in sorted(nominees))
-        return named, [f"Nominated: {names}; {self.candidates[named].name} cuts the fewest neighbour edges."]
+        why = "cuts the fewest neighbour edges" if self.labels is None else "tells most of the held-out labels"
+        return named, [f"Nominated: {names}; {self.candidates[named].name} {why}."]
 
     def best_mixture(self, start: Ensemble) -> tuple[Candidate, Tensor] | None:
         """Returns the Gaussian mixture among the starts with the greatest held-out ELBO, and that of each point."""
@@ -306,7 +356,7 @@ class Search:
         else:
             self.progress(f"{one.name}, warp {warp}")
             trained = self.trained(f"alone.{warp}", ensemble, [one], self.config.long)
-        return self.scored(warp, ensemble, trained, 0)
+        return self.scored(warp, ensemble, [one], trained, 0)
 
     def is_better(self, a: Tensor, b: Tensor) -> bool:
         """Returns whether held-out values a are above b by the standard errors of the configuration."""
@@ -332,7 +382,8 @@ class Search:
             restore(ensemble, done)
             return ensemble
         with isolated_random_state(self.seed):
-            train_for(ensemble, self.data([one], whole), self.noise, self.config.long, chosen.warmup, chosen.steps)
+            ends = chosen.warmup, chosen.steps, chosen.encoder_warmup
+            train_for(ensemble, self.data([one], whole), self.noise, self.config.long, *ends)
         self.stages.put("refit", state_of(ensemble))
         return ensemble
 
@@ -346,11 +397,11 @@ def has_ended(trained: Trained, start: int, schedule: Schedule) -> bool:
 def stage_tensors(ensemble: Ensemble, starts: int, trained: Trained | None = None) -> dict[str, Tensor]:
     """Returns what is kept of a stage; without a result, tensors of the same shapes."""
     nothing = torch.zeros(starts, dtype=torch.long)
-    found = trained or Trained(nothing, nothing, torch.zeros(starts, dtype=ensemble.log_weights.dtype))
-    return {**state_of(ensemble), "warmup": found.warmup, "steps": found.steps, "elbo": found.elbo}
+    found = trained or Trained(nothing, nothing, torch.zeros(starts, dtype=ensemble.log_weights.dtype), nothing)
+    return {**state_of(ensemble), **vars(found)}
 
 
 def restore_stage(ensemble: Ensemble, tensors: dict[str, Tensor]) -> Trained:
     """Gives an ensemble the state of a stage, and returns its result."""
     restore(ensemble, tensors)
-    return Trained(tensors["warmup"], tensors["steps"], tensors["elbo"])
+    return Trained(*(tensors[name] for name in Trained.__dataclass_fields__))

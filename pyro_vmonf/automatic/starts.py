@@ -36,6 +36,7 @@ class Candidate:
         covariance_type: That of its Gaussians: ``"full"``, ``"tied"`` or ``"diag"``.
         is_mixture: Whether these are a fitted Gaussian mixture, not the Gaussians of hard clusters.
         agreeing: The names of methods that found nearly the same, and do not compete themselves.
+        by_fold: With labels, the shares ``(N, K)`` as they are without the labels that each fold holds out.
     """
 
     name: str
@@ -43,6 +44,11 @@ class Candidate:
     covariance_type: str = "full"
     is_mixture: bool = False
     agreeing: tuple[str, ...] = ()
+    by_fold: tuple[Tensor, ...] = ()
+
+    def in_fold(self, fold: int) -> "Candidate":
+        """Returns the candidate as it is without what a fold holds out."""
+        return replace(self, responsibilities=self.by_fold[fold]) if self.by_fold else self
 
     @property
     def labels(self) -> Tensor:

@@ -22,6 +22,7 @@ class Table:
         scale: The mean and deviation of each column.
         index: The point of each row of weight above 0.
         kept: These rows.
+        given_weight: Their weights, about 1.
         total: The number of all rows.
     """
 
@@ -30,6 +31,7 @@ class Table:
     scale: Scale
     index: Tensor
     kept: Tensor
+    given_weight: Tensor
     total: int
 
     @property
@@ -63,7 +65,8 @@ def table_of(x: object, sample_weight: object, n_components: int) -> Table:
     weight = torch.ones(len(given)) if sample_weight is None else check_weights("sample_weight", sample_weight, given)
     kept = (weight.cpu() > 0).nonzero().squeeze(-1)
     weight = weight.cpu()[kept].double()
-    points, weight, index = distinct(given[kept], weight / weight.mean())
+    given_weight = weight / weight.mean()
+    points, weight, index = distinct(given[kept], given_weight)
     if len(points) < 5 or len(points) - len(points) // 5 <= n_components:
         least = max(5, n_components + 1 + (n_components + 1) // 4)
         raise ValueError(
@@ -72,7 +75,7 @@ def table_of(x: object, sample_weight: object, n_components: int) -> Table:
     scale = Scale.of(points, weight)
     standardized = scale.standardized(points)
     warn_of_columns(standardized, names)
-    return Table(standardized, weight, scale, index, kept, len(given))
+    return Table(standardized, weight, scale, index, kept, given_weight, len(given))
 
 
 def held_out(validation: object, table: Table, n_components: int, seed: int) -> tuple[Folds, Tensor]:

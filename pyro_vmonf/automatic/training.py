@@ -10,24 +10,42 @@ from torch import Tensor
 from pyro_vmonf.automatic.blocks import Blocks, points_at_once
 from pyro_vmonf.automatic.config import Schedule
 from pyro_vmonf.automatic.ensemble import Ensemble, tensors_of
+from pyro_vmonf.automatic.label_terms import bounds, known, label_log_probs, labelled_rows, rows_of
 from pyro_vmonf.steps.replay import CaptureError, Replay
 from pyro_vmonf.steps.rows import RowAdam
 
-__all__ = ["EnsembleData", "Schedule", "Trained", "block_of", "elbos", "restore", "state_of", "train", "train_for"]
+__all__ = [
+    "EnsembleData",
+    "Trained",
+    "block_of",
+    "elbos",
+    "kept_elbos",
+    "restore",
+    "state_of",
+    "train",
+    "train_for",
+]
 
 LEAST_BATCH, MOST_BATCH = 32, 256
 WORTH_A_CAPTURE = 60  # steps
 LEAST_GAIN = 1e-4  # nats
 LEAST_INTERVAL = 4  # steps between two looks at the held-out points
+LABEL_WEIGHT = 1.0  # of the mean log q(y | x) of labelled points, as in LabelTerm
+KEPT = 1.0  # the weight of the start's responsibilities in the objective with labels, after the warm-up
+MOST_SHOWN = 256  # labelled points that teach the encoder in a step
 
 
 @dataclass(frozen=True)
 class EnsembleData:
-    """The points of V mixtures ``(V, n, D)``, the responsibilities of a start ``(V, n, K)`` and weights ``(V, n)``."""
+    """The points of V mixtures ``(V, n, D)``, the responsibilities of a start ``(V, n, K)`` and weights ``(V, n)``.
+
+    There may be labels, the probabilities of the components ``(V, n, K)``, all 0 where a point has none.
+    """
 
     x: Tensor
     target: Tensor
     weight: Tensor
+    labels: Tensor | None = None
 
     @property
     def batch_size(self) -> int:
@@ -36,40 +54,71 @@ class EnsembleData:
         return min(n, max(LEAST_BATCH, n // 4), MOST_BATCH)
 
     @property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The points, the responsibilities and the weights."""
-        return self.x, self.target, self.weight
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The points, the responsibilities, the weights and, where there are any, the labels."""
+        given = (self.x, self.target, self.weight)
+        return given if self.labels is None else (*given, self.labels)
+
+    def of(self, rows: Tensor) -> "EnsembleData":
+        """Returns the points of some of the mixtures."""
+        return EnsembleData(*(tensor[rows] for tensor in self.tensors))
+
+    def labelled(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Returns the labelled points of each mixture, their labels and their weights, or None where there are none.
+
+        A mixture with fewer labelled points than another is given points of weight 0 beside them.
+        """
+        if self.labels is None:
+            return None
+        rows, weight = labelled_rows(self.labels), self.weight * known(self.labels)
+        return rows_of(self.x, rows), rows_of(self.labels, rows), rows_of(weight, rows)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The number of steps of the warm-up and after it at which each start was best, and its held-out ELBO, ``(C,)``."""
+    """The number of steps of the warm-up and after it at which each start was best, and its held-out ELBO, ``(C,)``.
+
+    With labels, the encoder's step in the warm-up is its own, and the score is that of the objective with labels.
+    """
 
     warmup: Tensor
     steps: Tensor
     elbo: Tensor
+    encoder_warmup: Tensor
 
     def of(self, start: int) -> "Trained":
         """Returns that of one start, ``(1,)``."""
-        rows = slice(start, start + 1)
-        return Trained(self.warmup[rows], self.steps[rows], self.elbo[rows])
+        return Trained(*(getattr(self, name)[start : start + 1] for name in self.__dataclass_fields__))
 
 
-def value_of(ensemble: Ensemble, x: Tensor, target: Tensor, taught: Tensor) -> Tensor:
+def value_of(ensemble: Ensemble, x: Tensor, target: Tensor, taught: Tensor, labels: Tensor | None = None) -> Tensor:
     """Returns what is maximised at points ``(V, N, D)``, as ``(V, N)``.
 
     That is the ELBO Σ q(z | x) [log p(x, z) − log q(z | x)], or, where ``taught`` is 1 and not 0, how well the start's
     responsibilities r are known, Σ r(z) [log p(x, z) + log q(z | x)]. A tensor says which, so that one captured step
-    does both.
+    does both. With labels a labelled point's ELBO is that of the point and its label, and Σ r(z) log q(z | x) is added
+    to all: the encoder does not forget what the start said.
     """
     log_joint, log_q = ensemble(x)
-    elbo = (log_q.exp() * (log_joint - log_q)).sum(1)
-    return torch.lerp(elbo, (target.mT * (log_joint + log_q)).sum(1), taught)
+    told = target.mT * log_q
+    if labels is None:
+        elbo = (log_q.exp() * (log_joint - log_q)).sum(1)
+    else:
+        elbo = bounds(log_joint, log_q, labels) + KEPT * told.sum(1)
+    return torch.lerp(elbo, (target.mT * log_joint + told).sum(1), taught)
 
 
-def objective(ensemble: Ensemble, x: Tensor, target: Tensor, weight: Tensor, taught: Tensor) -> Tensor:
+def objective(
+    ensemble: Ensemble, x: Tensor, target: Tensor, weight: Tensor, taught: Tensor, labels: Tensor | None = None
+) -> Tensor:
     """Returns the weighted mean of :func:`value_of` for each mixture ``(V,)``."""
-    return (weight * value_of(ensemble, x, target, taught)).sum(-1) / weight.sum(-1)
+    return (weight * value_of(ensemble, x, target, taught, labels)).sum(-1) / weight.sum(-1)
+
+
+def label_term(ensemble: Ensemble, x: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """Returns α times the mean log q(y | x) of labelled points for each mixture ``(V,)``."""
+    points = label_log_probs(ensemble.encoder.table(x).log_softmax(1), labels)
+    return LABEL_WEIGHT * (weight * points).sum(-1) / weight.sum(-1)
 
 
 def block_of(ensemble: Ensemble) -> int:
@@ -78,16 +127,24 @@ def block_of(ensemble: Ensemble) -> int:
 
 
 @torch.no_grad()
-def values_of(ensemble: Ensemble, x: Tensor, target: Tensor, taught: Tensor) -> Tensor:
-    """Returns :func:`value_of` without a gradient."""
-    return value_of(ensemble, x, target, taught)
-
-
-@torch.no_grad()
 def elbos(ensemble: Ensemble, x: Tensor) -> Tensor:
     """Returns the ELBO of points ``(V, N, D)`` under each mixture, ``(V, N)``."""
     tables = [ensemble(some) for some in x.to(ensemble.log_weights).split(block_of(ensemble), 1)]
     return torch.cat([(log_q.exp() * (log_joint - log_q)).sum(1) for log_joint, log_q in tables], 1)
+
+
+def kept_elbo(log_joint: Tensor, log_q: Tensor, target: Tensor) -> Tensor:
+    """Returns the ELBO plus Σ r(z) log q(z | x), as the objective with labels has it, from tables ``(V, K, N)``."""
+    return (log_q.exp() * (log_joint - log_q) + KEPT * target.mT * log_q).sum(1)
+
+
+@torch.no_grad()
+def kept_elbos(ensemble: Ensemble, x: Tensor, target: Tensor) -> Tensor:
+    """Returns :func:`kept_elbo` of points ``(V, N, D)``, ``(V, N)``."""
+    size, like = block_of(ensemble), ensemble.log_weights
+    parts = zip(x.to(like).split(size, 1), target.to(like).split(size, 1), strict=True)
+    tables = [(*ensemble(some), r) for some, r in parts]
+    return torch.cat([kept_elbo(log_joint, log_q, r) for log_joint, log_q, r in tables], 1)
 
 
 def captured(function: Callable[..., list[Tensor]], inputs: Sequence[Tensor], calls: int) -> Callable[[], list[Tensor]]:
@@ -101,31 +158,47 @@ def captured(function: Callable[..., list[Tensor]], inputs: Sequence[Tensor], ca
 
 
 class Ascent:
-    """Steps of Adam, first of a warm-up in which the start's responsibilities are taught, then on the ELBO.
+    """Steps of Adam, in a warm-up in which the start's responsibilities are taught, or on the ELBO.
 
     Args:
         ensemble: The mixtures.
         data: Their points.
         noise: The matrix ``(D, D)`` by which Gaussian noise is multiplied that is added to the points of a step.
         schedule: The numbers of the training.
-        steps: The greatest number of steps, of both parts.
+        steps: The greatest number of steps that are to be expected.
     """
 
     def __init__(self, ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule, steps: int) -> None:
-        self.ensemble, self.data, self.noise, self.schedule = ensemble, data, noise, schedule
+        self.ensemble, self.data, self.noise, self.schedule, self.steps = ensemble, data, noise, schedule, steps
         self.taught = torch.zeros((), dtype=data.x.dtype, device=data.x.device)
         self.optimizer = RowAdam(ensemble.groups(), (schedule.rate, schedule.encoder_rate), ensemble.size)
         self.inputs = [tensor[:, : data.batch_size].clone() for tensor in data.tensors]
-        self.interval = max(LEAST_INTERVAL, data.x.shape[1] // data.batch_size)
-        self.work = captured(self.gradient, self.inputs, steps)
+        self.labelled = data.labelled()
+        self.shown = [tensor[:, :MOST_SHOWN].clone() for tensor in self.labelled or ()]
+        self.work = captured(self.gradient, [*self.inputs, *self.shown], steps)
 
-    def gradient(self, x: Tensor, target: Tensor, weight: Tensor) -> list[Tensor]:
-        """Sets the gradient of a batch, and returns the objective."""
+    def of(self, rows: Tensor) -> "Ascent":
+        """Returns the ascent of some of the mixtures, which goes on from where it is."""
+        part = Ascent(self.ensemble.of(rows), self.data.of(rows), self.noise, self.schedule, self.steps)
+        part.optimizer.take(self.optimizer, rows)
+        part.taught.copy_(self.taught)
+        return part
+
+    def gradient(self, x: Tensor, target: Tensor, weight: Tensor, *more: Tensor) -> list[Tensor]:
+        """Sets the gradient of a batch, and returns the objective; ``more`` are labels, and points that show them."""
         self.optimizer.write()
         noisy = x + torch.randn_like(x) @ self.noise
-        value = objective(self.ensemble, noisy, target, weight, self.taught)
+        value = objective(self.ensemble, noisy, target, weight, self.taught, more[0] if more else None)
+        if more:
+            points, own, mass = more[1:]
+            value = value + label_term(self.ensemble, points + torch.randn_like(points) @ self.noise, own, mass)
         self.optimizer.set_gradient(torch.autograd.grad(value.sum(), self.optimizer.parameters))
         return [value.detach()]
+
+    def begin(self, is_taught: bool) -> None:
+        """Begins the warm-up, or what comes after it, from the state that the mixtures are in."""
+        self.taught.fill_(is_taught)
+        self.optimizer.begin()
 
     def batches(self) -> Iterator[Tensor]:
         """Yields the rows of one batch after the other, in a new random order each epoch."""
@@ -134,44 +207,16 @@ class Ascent:
             order = torch.randperm(self.data.x.shape[1]).to(self.data.x.device)
             yield from order[: len(order) // size * size].view(-1, size)
 
-    def run(self, is_taught: bool, steps: int) -> Iterator[int]:
-        """Does one step after the other from the state that the mixtures are in, and yields the number of each."""
-        self.taught.fill_(is_taught)
-        self.optimizer.begin()
-        for step, rows in zip(range(1, steps + 1), self.batches(), strict=False):
-            for own, whole in zip(self.inputs, self.data.tensors, strict=True):
-                torch.index_select(whole, 1, rows, out=own)
-            self.work()
-            self.optimizer.update()
-            yield step
-
-    def best(self, is_taught: bool, steps: int, score: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """Goes on until no score gets better, and leaves the mixtures in the state of their best score.
-
-        Args:
-            is_taught: Whether this is the warm-up.
-            steps: The greatest number of steps.
-            score: Returns scores ``(C,)``; score c is that of the mixtures c, c + C, c + 2 C …, a start's in all folds.
-
-        Returns:
-            The step at which each score was best, and the score.
-        """
-        self.taught.fill_(is_taught)
-        best = score(self.taught)
-        at = torch.zeros(len(best), dtype=torch.long, device=best.device)
-        state = state_of(self.ensemble)
-        for step in self.run(is_taught, steps):
-            if step % self.interval and step < steps:
-                continue
-            self.optimizer.write_means()
-            now = score(self.taught)
-            better = now > best + LEAST_GAIN
-            best, at = torch.where(better, now, best), torch.where(better, step, at)
-            keep(self.ensemble, state, better.repeat(self.ensemble.size // len(better)))
-            if step - int(at.max()) > self.schedule.patience:
-                break
-        restore(self.ensemble, state)
-        return at, best
+    def advance(self, rows: Tensor) -> None:
+        """Does one step with the points of some rows."""
+        for own, whole in zip(self.inputs, self.data.tensors, strict=True):
+            torch.index_select(whole, 1, rows, out=own)
+        if self.labelled is not None and (count := self.labelled[0].shape[1]) > MOST_SHOWN:
+            others = torch.randperm(count).to(rows.device)[:MOST_SHOWN]
+            for own, whole in zip(self.shown, self.labelled, strict=True):
+                torch.index_select(whole, 1, others, out=own)
+        self.work()
+        self.optimizer.update()
 
 
 class Score:
@@ -187,22 +232,82 @@ class Score:
     """
 
     def __init__(self, ensemble: Ensemble, held_out: EnsembleData, folds: int, calls: int) -> None:
-        self.ensemble, self.held_out, self.folds = ensemble, held_out, folds
+        self.ensemble, self.held_out, self.folds, self.calls = ensemble, held_out, folds, calls
         self.taught = torch.zeros((), dtype=held_out.x.dtype, device=held_out.x.device)
         # A captured function keeps the memory of all its tensors, so that it is one of a block of the points.
         self.points = Blocks([held_out.x, held_out.target], block_of(ensemble))
         self.values = captured(self.each, [*self.points.inputs, self.taught], calls * len(self.points))
 
+    def of(self, ensemble: Ensemble, rows: Tensor) -> "Score":
+        """Returns the score of an ensemble of some of the mixtures."""
+        return Score(ensemble, self.held_out.of(rows), self.folds, self.calls)
+
+    @torch.no_grad()
     def each(self, x: Tensor, target: Tensor, taught: Tensor) -> list[Tensor]:
-        """Returns the score of each point of a block."""
-        return [values_of(self.ensemble, x, target, taught)]
+        """Returns the scores of each point of a block, ``(V, m)``.
+
+        With labels there are two, which are the same but in the warm-up: there one is of the flows, and one of the
+        encoders, each of which then has its own step.
+        """
+        if self.held_out.labels is None:
+            return [value_of(self.ensemble, x, target, taught)]
+        log_joint, log_q = self.ensemble(x)
+        kept = kept_elbo(log_joint, log_q, target)
+        return [torch.lerp(kept, (target.mT * table).sum(1), taught) for table in (log_joint, log_q)]
 
     def __call__(self, taught: Tensor) -> Tensor:
-        """Returns the scores ``(C,)`` of the starts; −∞ in the place of NaN."""
+        """Returns the scores of the starts, ``(1, C)`` or with labels ``(2, C)``; −∞ in the place of NaN."""
         self.taught.copy_(taught)
-        values = self.points.joined(lambda: self.values()[0])
-        weight, own = (tensor.unflatten(0, (self.folds, -1)) for tensor in (self.held_out.weight, values))
-        return ((weight * own).sum((0, 2)) / weight.sum((0, 2))).nan_to_num(nan=-math.inf)
+        values = self.points.joined(lambda: torch.stack(self.values()).movedim(0, 1)).movedim(1, 0)
+        weight, own = self.held_out.weight.unflatten(0, (self.folds, -1)), values.unflatten(1, (self.folds, -1))
+        return ((weight * own).sum((1, 3)) / weight.sum((0, 2))).nan_to_num(nan=-math.inf)
+
+
+def ascend(ascent: Ascent, score: Score, is_taught: bool, steps: int) -> tuple[Tensor, Tensor]:
+    """Goes on until no score gets better, and leaves the mixtures in the state of their best score.
+
+    Once half of the starts have waited in vain for a better score, the others go on alone.
+
+    Args:
+        ascent: The steps.
+        score: The scores of the starts; score c is that of the mixtures c, c + C, c + 2 C …, a start's in all folds.
+        is_taught: Whether this is the warm-up.
+        steps: The greatest number of steps.
+
+    Returns:
+        The step at which each score was best, and the score, in the shape of the scores.
+    """
+    whole, patience = ascent.ensemble, ascent.schedule.patience
+    ascent.begin(is_taught)
+    best, state = score(ascent.taught), state_of(whole)
+    at = torch.zeros(best.shape, dtype=torch.long, device=best.device)
+    mixtures = torch.arange(whole.size, device=best.device).unflatten(0, (score.folds, -1))
+    starts = torch.arange(best.shape[1], device=best.device)
+    interval = interval_of(ascent.data)
+    for step, rows in zip(range(1, steps + 1), ascent.batches(), strict=False):
+        ascent.advance(rows)
+        if step % interval and step < steps:
+            continue
+        ascent.optimizer.write_means()
+        now = best.index_copy(1, starts, score(ascent.taught))
+        better = now > best + LEAST_GAIN
+        best, at = torch.where(better, now, best), torch.where(better, step, at)
+        keep(ascent.ensemble, state, better[:, starts].repeat(1, score.folds), mixtures[:, starts].flatten())
+        waiting = (step - at.amax(0) <= patience)[starts].nonzero().squeeze(-1)
+        if not len(waiting):
+            break
+        if 2 * len(waiting) <= len(starts):
+            some = torch.arange(ascent.ensemble.size, device=best.device).unflatten(0, (score.folds, -1))
+            some, starts = some[:, waiting].flatten(), starts[waiting]
+            ascent = ascent.of(some)
+            score = score.of(ascent.ensemble, some)
+    restore(whole, state)
+    return at, best
+
+
+def interval_of(data: EnsembleData) -> int:
+    """Returns the number of steps between two looks at the held-out points: those of an epoch, and at least four."""
+    return max(LEAST_INTERVAL, data.x.shape[1] // data.batch_size)
 
 
 def train(
@@ -222,32 +327,52 @@ def train(
     """
     steps = schedule.warmup + schedule.steps
     ascent = Ascent(ensemble, data, noise, schedule, steps)
-    score = Score(ensemble, held_out, folds, steps // ascent.interval)
-    initial, before = state_of(ensemble), score(ascent.taught)
-    warmup, _ = ascent.best(True, schedule.warmup, score)
-    then, elbo = ascent.best(False, schedule.steps, score)
+    score = Score(ensemble, held_out, folds, steps // interval_of(data))
+    initial, before = state_of(ensemble), score(torch.zeros_like(ascent.taught))[0]
+    warmups, _ = ascend(ascent, score, True, schedule.warmup)
+    (then, *_), (elbo, *_) = ascend(ascent, score, False, schedule.steps)
     unchanged = before >= elbo
     back, rows = state_of(ensemble), unchanged.repeat(folds)
     for name, tensor in initial.items():
         back[name][rows] = tensor[rows]
     restore(ensemble, back)
-    nothing = torch.zeros_like(warmup)
-    return Trained(
-        torch.where(unchanged, nothing, warmup),
-        torch.where(unchanged, nothing, then),
-        torch.where(unchanged, before, elbo),
-    )
+    warmup, then, encoder = (torch.where(unchanged, 0, at) for at in (warmups[0], then, warmups[-1]))
+    return Trained(warmup, then, torch.where(unchanged, before, elbo), encoder)
 
 
 def train_for(
-    ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule, warmup: int, steps: int
+    ensemble: Ensemble,
+    data: EnsembleData,
+    noise: Tensor,
+    schedule: Schedule,
+    warmup: int,
+    steps: int,
+    encoder_warmup: int | None = None,
 ) -> None:
-    """Trains each mixture by a number of steps of the warm-up, and another after it."""
-    ascent = Ascent(ensemble, data, noise, schedule, warmup + steps)
-    for is_taught, count in ((True, warmup), (False, steps)):
-        for _ in ascent.run(is_taught, count):
-            pass
-        ascent.optimizer.write_means()
+    """Trains each mixture by a number of steps of the warm-up, and another after it.
+
+    Args:
+        ensemble: The mixtures.
+        data: Their points.
+        noise: The matrix ``(D, D)`` of the noise that is added to the points.
+        schedule: The learning rates.
+        warmup: The number of steps of the warm-up.
+        steps: The number of steps after it.
+        encoder_warmup: The number of steps of the encoder's warm-up, if it has one of its own.
+    """
+    ends = [warmup] if encoder_warmup is None else [warmup, encoder_warmup]
+    ascent = Ascent(ensemble, data, noise, schedule, max(ends) + steps)
+    mixtures = torch.arange(ensemble.size, device=data.x.device)
+    for is_taught, until in ((True, ends), (False, [steps])):
+        ascent.begin(is_taught)
+        state = state_of(ensemble)
+        for step, rows in zip(range(1, max(until) + 1), ascent.batches(), strict=False):
+            ascent.advance(rows)
+            if step in until:
+                ascent.optimizer.write_means()
+                which = torch.tensor([[step == end] * ensemble.size for end in until], device=mixtures.device)
+                keep(ensemble, state, which, mixtures)
+        restore(ensemble, state)
 
 
 def state_of(ensemble: Ensemble) -> dict[str, Tensor]:
@@ -256,11 +381,19 @@ def state_of(ensemble: Ensemble) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def keep(ensemble: Ensemble, state: dict[str, Tensor], which: Tensor) -> None:
-    """Copies the parameters of some mixtures into a state."""
+def keep(ensemble: Ensemble, state: dict[str, Tensor], which: Tensor, mixtures: Tensor) -> None:
+    """Copies the parameters of some mixtures into a state.
+
+    Args:
+        ensemble: An ensemble of V mixtures.
+        state: The state of an ensemble that may have more.
+        which: Which mixtures, ``(1, V)``, or which flows and which encoders, ``(2, V)``.
+        mixtures: The number of each mixture in the state, ``(V,)``.
+    """
     if bool(which.any()):
         for name, tensor in tensors_of(ensemble):
-            state[name][which] = tensor[which]
+            rows = which[-1 if name.startswith("encoder") else 0]
+            state[name][mixtures[rows]] = tensor[rows]
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ class Row:
         elbo: The mean held-out ELBO in nats, in the units of x.
         steps: The number of steps at which it was greatest.
         cut: The share of the edges of the graph of nearest neighbours that join two clusters.
+        labels: Of the held-out points with a label, the share whose label the encoder tells; None where there are none.
     """
 
     start: str
@@ -22,6 +23,7 @@ class Row:
     elbo: float
     steps: int
     cut: float
+    labels: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,16 @@ class SearchReport:
     peak_memory: float | None = None
 
     def __str__(self) -> str:
+        has_labels = any(row.labels is not None for row in self.rows)
         width = max([5, *(len(row.start) for row in self.rows)])
-        lines = [f"{'start':{width}}  warp  held-out ELBO, nats  steps    cut"]
+        lines = [f"{'start':{width}}  warp  held-out ELBO, nats  steps    cut" + ("  labels" if has_labels else "")]
         chosen = (self.choice.start, self.choice.warp)
         # A start may be tried twice with a warp, for a short time and then alone; the last try is the one that counts.
         last = max((i for i, row in enumerate(self.rows) if (row.start, row.warp) == chosen), default=-1)
         for i, row in enumerate(self.rows):
             cut = f"{row.cut:.3f}".lstrip("0")
+            told = "" if not has_labels else f"  {'' if row.labels is None else f'{row.labels:.3f}':>6}"
             mark = "  chosen" if i == last else ""
-            lines.append(f"{row.start:{width}}  {row.warp:4}  {row.elbo:19.3f}  {row.steps:5}  {cut:>5}{mark}")
+            lines.append(f"{row.start:{width}}  {row.warp:4}  {row.elbo:19.3f}  {row.steps:5}  {cut:>5}{told}{mark}")
         memory = [] if self.peak_memory is None else [f"Peak memory of the process: {self.peak_memory:.2f} GB."]
         return "\n".join([*lines, *self.reasons, *memory])

@@ -62,6 +62,15 @@ class RowAdam:
             own.copy_(value)
         self.count = 0
 
+    @torch.no_grad()
+    def take(self, other: "RowAdam", rows: Tensor) -> None:
+        """Takes the values, the moments and the means of some of the models of another."""
+        for name in ("values", "first", "second", "means"):
+            for own, theirs in zip(getattr(self, name), getattr(other, name), strict=True):
+                own.copy_(theirs[rows])
+        self.steps.copy_(other.steps)
+        self.count = other.count
+
     def set_gradient(self, gradients: Sequence[Tensor]) -> None:
         """Takes the gradients, scaled so that the norm of each model's is at most 5; 0 where it is not finite."""
         whole = torch.cat([g.reshape(self.size, -1) for g in gradients], 1)
