@@ -34,7 +34,8 @@ class History:
     Attributes:
         rows: The rows, the oldest first.
         restarts: One row for each trial: ``initializer``, ``repetition``, ``validation_elbo``,
-            ``validation_evidence``, ``seconds`` and ``chosen``. It is empty if there was no choice.
+            ``validation_evidence``, ``seconds`` and ``chosen``; and ``same_as``, the number of an earlier trial, where
+            the clusters were the same as there and were not tried again. It is empty if there was no choice.
         stopped: Why the fit ended: ``"epochs"`` where all were done, ``"on_epoch"`` where that returned True,
             ``"patience"`` where held-out points did not get better, and an empty text where it was interrupted.
         search: What :func:`~pyro_vmonf.fit_mixture` tried; None elsewhere.
