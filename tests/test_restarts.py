@@ -10,7 +10,7 @@ from pyro_vmonf.components import FlowList, RealNVP
 from pyro_vmonf.data import Noise, pinwheel, two_circles
 from pyro_vmonf.evaluation import accuracy, evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.initialization import InitializationWarning, Initializer
+from pyro_vmonf.initialization import InitializationWarning, Initializer, NoClustersError
 from pyro_vmonf.models import FlowMixture
 from pyro_vmonf.objectives import ExpectationMaximization
 from pyro_vmonf.training import DeadComponentWarning, NonFiniteError, Restarts, TrainingConfig, fit, restarts
@@ -100,6 +100,35 @@ def test_auto_is_two_initializers_that_compete():
     assert len(history.rows) == 22
     again = fit(*pair(), X, initializer=["gmm", Initializer("kmeans", "pca")], config=config, progress=False)
     assert [row["initializer"] for row in again.restarts] == ["gmm", "kmeans on pca"]
+
+
+def test_starts_that_agree_run_once(monkeypatch):
+    """Gaussian mixtures and k-means find the same three clouds, and halves of them are another start."""
+    halves = (X[:, 0] > 0).long() + (X[:, 1] > 8).long()
+    trials, trial = [], restarts.run_trial
+    monkeypatch.setattr(restarts, "run_trial", lambda *args: trials.append(args) or trial(*args))
+    history = quick(*pair(), X, init=starts("gmm", "kmeans", halves.numpy(), "ward", None, repeats=2))
+    assert len(trials) == 6
+    assert [row.get("same_as") for row in history.restarts] == [None, 0, None, 0, None, None, 5, None, 5, None]
+    for row in history.restarts:
+        if "same_as" in row:
+            other = history.restarts[int(row["same_as"])]
+            assert [row[k] for k in ("validation_elbo", "repetition")] == [
+                other[k] for k in ("validation_elbo", "repetition")
+            ]
+            assert not row["chosen"]
+    assert sum(row["chosen"] for row in history.restarts) == 1
+
+
+def test_an_initializer_without_enough_clusters_loses():
+    def none(features):
+        raise NoClustersError("initializer: expected 3 clusters")
+
+    history = quick(*pair(), X, init=starts(none, "gmm"))
+    assert [row["chosen"] for row in history.restarts] == [False, True]
+    for init in (none, starts(none, none)):
+        with pytest.raises(NoClustersError, match="expected 3 clusters"):
+            quick(*pair(), X, init=init)
 
 
 @pytest.mark.parametrize("after", [1, 2, 3])
@@ -264,7 +293,7 @@ def test_trials_leave_out_the_fraction_that_they_are_compared_by(monkeypatch):
         return own, not_set
 
     monkeypatch.setattr(restarts, "run_trial", watched)
-    quick(*pair(), X, init=starts("gmm", "kmeans", validation_fraction=0.4), batch_size=10)
+    quick(*pair(), X, init=starts("gmm", None, validation_fraction=0.4), batch_size=10)
     assert sizes == [(12, 80)] * 2
 
 

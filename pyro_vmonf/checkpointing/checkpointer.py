@@ -112,9 +112,10 @@ class Checkpointer:
     def check_tensors(self, tensors: dict[str, Tensor], template: TrainingState) -> None:
         """Raises ``CheckpointError`` if a tensor is missing, is none of this fit's, or has another shape or type."""
         expected = dict(template.tensors)
-        initial = any(name.startswith("initial.") for name in tensors)
         modules = {n: t for n, t in expected.items() if n.startswith(("model.", "guide."))}
-        expected |= {f"initial.{name}": t for name, t in modules.items()} if initial else {}
+        for copy in ("initial.", "best."):
+            if any(name.startswith(copy) for name in tensors):
+                expected |= {copy + name: t for name, t in modules.items()}
         for name in sorted({*expected, *tensors}):
             optional = name.startswith(("optimizer.", "target", "random.cuda"))
             if name not in tensors and not optional:

@@ -27,15 +27,20 @@ class History:
     where they apply, the means over the epoch's batches of ``elbo`` (during a warm-up that of the initializer's
     responsibilities), ``evidence`` (of :class:`~pyro_vmonf.objectives.ExpectationMaximization`), ``labelled_elbo`` (of
     batches labelled throughout) and ``label_log_prob``, ``initial`` (in a phase's first row, the objective at its first
-    step), then ``validation_elbo`` and ``validation_evidence``, all in nats per observation.
+    step), then ``validation_elbo`` and ``validation_evidence``, all in nats per observation. Where ``config.patience``
+    is given, the first row with one of these has ``initial_validation_elbo`` or ``initial_validation_evidence``, too,
+    the score before that epoch.
 
     Attributes:
         rows: The rows, the oldest first.
         restarts: One row for each trial: ``initializer``, ``repetition``, ``validation_elbo``,
-            ``validation_evidence``, ``seconds`` and ``chosen``. It is empty if there was no choice.
-        stopped: Why the fit ended: ``"epochs"`` where all were done, ``"on_epoch"`` where that returned True, and an
-            empty text where it was interrupted.
+            ``validation_evidence``, ``seconds`` and ``chosen``; and ``same_as``, the number of an earlier trial, where
+            the clusters were the same as there and were not tried again. It is empty if there was no choice.
+        stopped: Why the fit ended: ``"epochs"`` where all were done, ``"on_epoch"`` where that returned True,
+            ``"patience"`` where held-out points did not get better, and an empty text where it was interrupted.
         search: What :func:`~pyro_vmonf.fit_mixture` tried; None elsewhere.
+        best_epoch: The epoch whose parameters were kept, where ``config.patience`` asks for the best by held-out
+            points; −1 for those of the start. None elsewhere.
 
     Examples:
         >>> from pyro_vmonf.training import History
@@ -47,6 +52,7 @@ class History:
     restarts: list[dict[str, float | str]] = field(default_factory=list)
     stopped: str = ""
     search: SearchReport | None = None
+    best_epoch: int | None = None
 
     def __repr__(self) -> str:
         last = {
@@ -55,6 +61,7 @@ class History:
             if name in (*OBJECTIVES, "validation_evidence")
         }
         ends = "".join(f", {name} {value:.4g}" for name, value in last.items())
+        ends += "" if self.best_epoch is None else f", best epoch {self.best_epoch}"
         return f"History of {len(self.rows)} epochs and {len(self.restarts)} trials{ends} (rows, restarts, column)"
 
     def column(self, name: str) -> tuple[list[float], list[float]]:

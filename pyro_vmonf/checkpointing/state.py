@@ -33,8 +33,8 @@ class TrainingState:
 
     Attributes:
         tensors: ``model.*`` and ``guide.*``, each parameter and persistent buffer once, ``optimizer.NAME.MOMENT``,
-            ``random.*`` the generators' states, ``target`` the responsibilities taught, and while trials go on
-            ``initial.*``, the modules before any of them.
+            ``random.*`` the generators' states, ``target`` the responsibilities taught, while trials go on
+            ``initial.*``, the modules before any of them, and ``best.*``, those of the best held-out epoch so far.
         history: The rows so far.
         fingerprint: What must be the same where the fit goes on.
 

@@ -1,10 +1,11 @@
 """Where a fit begins: clusterings of the data, their responsibilities, and what these set in a model and its guide."""
 
 from pyro_vmonf.initialization.assignment import Applied, GaussianStartWarning, InitializationWarning, apply_start
-from pyro_vmonf.initialization.initializer import Initializer, Start, as_initializers
+from pyro_vmonf.initialization.initializer import STARTS, Initializer, Start, as_initializers
 from pyro_vmonf.initialization.linkage import NoClustersError
 
 __all__ = [
+    "STARTS",
     "Applied",
     "GaussianStartWarning",
     "InitializationWarning",

@@ -23,7 +23,12 @@ from pyro_vmonf.initialization.responsibilities import (
 from pyro_vmonf.initialization.supervised import learns_from_labels, with_labels
 from pyro_vmonf.labels import Labels
 
-__all__ = ["Initializer", "Start", "as_initializers"]
+__all__ = ["STARTS", "Initializer", "Start", "as_initializers"]
+
+STARTS = ("gmm", "gmm-tied", "gmm-diag", "spectral", "ward", "linkage")
+"""Methods that may all compete where nothing is known of the clusters."""
+
+AUTO = ("gmm", "spectral")
 
 
 @dataclass(frozen=True)
@@ -252,5 +257,5 @@ def as_initializers(given: object, features: int, warmup_epochs: int = 20) -> li
         return [None]
     if isinstance(given, str) and given == "auto":
         space = None if features <= PCA_FEATURES else "pca"
-        return [Initializer(method, space, warmup_epochs) for method in ("gmm", "spectral")]
+        return [Initializer(method, space, warmup_epochs) for method in AUTO]
     return [given if isinstance(given, Initializer) else Initializer(given, None, warmup_epochs)]  # type: ignore[arg-type]

@@ -32,6 +32,9 @@ class TrainingConfig:
             what comes out.
         labelled_fraction: The fraction ρ of labelled points in a batch, drawn in turn from those with labels; an epoch
             is then a pass over the others. If it is None, it is their fraction of all points.
+        patience: The number of epochs after the warm-up without a better held-out ELBO (evidence, where the objective
+            maximises that) after which a fit ends; model and guide then have the parameters of the epoch with the best.
+            It needs ``fit(validation=…)``. None trains for all epochs, and keeps the last parameters.
 
     Raises:
         TypeError, ValueError: Naming the first attribute that is of the wrong kind or out of range.
@@ -51,6 +54,7 @@ class TrainingConfig:
     temperature: Schedule | None = None
     augment: Callable[[Tensor], Tensor] | None = None
     labelled_fraction: float | None = None
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         # Plain numbers take the place of NumPy's, which JSON does not know.
@@ -64,6 +68,8 @@ class TrainingConfig:
             checked["max_grad_norm"] = check_positive("max_grad_norm", self.max_grad_norm)
         if self.labelled_fraction is not None:
             checked["labelled_fraction"] = check_fraction("labelled_fraction", self.labelled_fraction, below_one=True)
+        if self.patience is not None:
+            checked["patience"] = check_count("patience", self.patience)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         check_choice("schedule", self.schedule, ("cosine", "constant"))
@@ -83,4 +89,6 @@ class TrainingConfig:
         That is everything but ``epochs`` where the learning rate does not depend on it: these may grow.
         """
         kept = [one.name for one in fields(self) if one.name != "epochs" or self.schedule == "cosine"]
+        if self.patience is None:  # as in files that were written before there was one
+            kept.remove("patience")
         return {name: describe(getattr(self, name)) for name in sorted(kept, key=lambda name: name != "schedule")}

@@ -11,6 +11,7 @@ import torch
 from pyro_vmonf._io import Json
 from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf._validation import check_choice, check_count
+from pyro_vmonf.architecture import digest
 from pyro_vmonf.checkpointing.checkpointer import Checkpointer, CheckpointError
 from pyro_vmonf.checkpointing.history import OBJECTIVES, EpochState, History, OnEpoch, Row
 from pyro_vmonf.checkpointing.state import TrainingState, template
@@ -94,7 +95,8 @@ def fit(
         sample_weight: The weights of the points ``(N,)``, at least 0: a point of weight 2 counts as two in every mean
             and size. Points of weight 0 are left out.
         validation: Held-out points, or the fraction of x to hold out, whose ELBO and evidence are recorded after each
-            epoch but those of trials; nothing is chosen by them.
+            epoch but those of trials. ``config.patience`` chooses by them when the fit ends and which parameters it
+            keeps; otherwise nothing is chosen by them.
         initializer: Where to begin: ``"kmeans"``, ``"gmm"``, ``"gmm-tied"``, ``"gmm-diag"``, ``"spectral"``,
             ``"ward"``, ``"linkage"``, a scikit-learn clusterer, responsibilities ``(N, K)``, a function, with labels a
             classifier such as ``LabelSpreading``, or an :class:`~pyro_vmonf.Initializer`, which says what these are and
@@ -130,7 +132,8 @@ def fit(
             than 5 % of the held-out points, or of x where there are none.
         InitializationWarning: If a component has no part that can follow data.
         GaussianStartWarning: If a component has one, but does not begin as the Gaussian of the start.
-        UserWarning: If y is given, and the objective has no label term.
+        UserWarning: If y is given, and the objective has no label term; or if ``config.patience`` is given, and
+            held-out points have at no epoch a better score than at the start.
 
     Examples:
         >>> from pyro_vmonf import FlowMixture, RealNVP, SoftmaxEncoder, TrainingConfig, fit, mlp
@@ -173,6 +176,8 @@ def train(
     Returns:
         What an initializer could not set.
     """
+    if trainer.config.patience is not None and trainer.validation is None:
+        raise ValueError("patience: expected held-out points in validation to stop by, got none")
     two = trainer.data.x[:2].to(trainer.device)
     check_sites(trainer.model, trainer.guide, plan.objective, two)
     place_perturbations(trainer.config, plan.objective, two)
@@ -182,6 +187,7 @@ def train(
             unset = resume_or_begin(trainer, plan, state, saver, progress)
             trainer.run(plan.chosen(trainer.history), after_epoch(trainer, saver, on_epoch), progress=progress)
             saver.save(trainer.state, now=True)
+            trainer.restore_best()  # a longer fit goes on from the last parameters, which the file has
     finally:
         trainer.modules.eval()
     return unset
@@ -196,6 +202,9 @@ def load(trainer: Trainer, plan: Plan, saver: Checkpointer) -> TrainingState | N
     data, first = trainer.data, plan.phases(plan.trials[0].initializer)
     phases: list[Json] = [[phase.name, phase.epochs] for phase in first[:-1]]
     mark = fingerprint(trainer.model, trainer.guide, data, trainer.config, plan.objective)
+    if trainer.config.patience is not None and trainer.validation is not None:
+        held_out = {"x": trainer.validation.x, "sample_weight": trainer.validation.weight}
+        mark["validation"] = {name: None if tensor is None else digest(tensor) for name, tensor in held_out.items()}
     trainer.fingerprint = {**mark, "restarts": plan.restarts.fingerprint(), "seed": plan.seed, "phases": phases}
     target = torch.zeros(len(data), trainer.model.n_components, dtype=data.x.dtype)
     state = saver.load(template(trainer.state(), trainer.modules, target))
@@ -332,6 +341,11 @@ def warn(history: History, unset: Unset) -> None:
         message += " map of each component (PLUAffine; ActNorm where the start's covariances are diagonal), and other"
         message += " transforms that begin as the identity, none of them a BatchNorm"
         warnings.warn(message, GaussianStartWarning, stacklevel=3)
+    if history.best_epoch == -1:
+        message = "held-out points are never better described than by the start, whose parameters are kept"
+        warnings.warn(
+            f"{message}; a Gaussian mixture or a smaller learning_rate may do as well", UserWarning, stacklevel=3
+        )
     if (fall := fall_of(history)) is not None:
         start, end = fall
         message = f"the objective ended at {end:.4g} nats, below the {start:.4g} after the start"
@@ -344,9 +358,10 @@ def fall_of(history: History) -> tuple[float, float] | None:
     What phases maximise may differ by a constant, such as the density of a prior, so each is compared with itself. Of
     an epoch's mean a fall by a nat and a hundredth counts; of the first step's batch, before any update, a great one.
     """
-    final = objective_of(history.rows[-1]) if history.rows else math.inf
-    for phase in dict.fromkeys(row["phase"] for row in history.rows):
-        own = [row for row in history.rows if row["phase"] == phase]
+    rows = history.rows if history.best_epoch is None else history.rows[: history.best_epoch + 1]
+    final = objective_of(rows[-1]) if rows else math.inf
+    for phase in dict.fromkeys(row["phase"] for row in rows):
+        own = [row for row in rows if row["phase"] == phase]
         end, first, initial = max(final, objective_of(own[-1])), objective_of(own[0]), own[0].get("initial", -math.inf)
         for start, fall in ((first, max(1.0, 0.01 * abs(first))), (initial, max(10.0, abs(initial)))):
             if end < start - fall:

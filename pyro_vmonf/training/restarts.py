@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
 import torch
+from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -19,10 +20,16 @@ from pyro_vmonf.checkpointing.history import History
 from pyro_vmonf.checkpointing.state import TrainingState, read_modules, write_modules
 from pyro_vmonf.initialization.assignment import apply_start, initialize_posterior
 from pyro_vmonf.initialization.initializer import Initializer, Start, as_initializers
+from pyro_vmonf.initialization.linkage import NoClustersError
 from pyro_vmonf.objectives import Objective
 from pyro_vmonf.training.trainer import NonFiniteError, Phase, Trainer
 
 __all__ = ["Plan", "Restarts", "Unset", "as_restarts", "begin", "run_restarts"]
+
+SAME = 0.98
+"""The adjusted Rand index above which two starts are one."""
+
+FAILED: dict[str, float | str] = {"validation_elbo": -math.inf, "validation_evidence": -math.inf}
 
 INITIAL_POINTS = 10_000
 """The number of points that suffice for means and covariances."""
@@ -31,6 +38,9 @@ INITIAL_POINTS = 10_000
 @dataclass(frozen=True)
 class Restarts:
     """Initializers that compete by the ELBO of held-out points; labels have no part in that.
+
+    Of those whose clusters agree (an adjusted Rand index above .98) the first runs for all. One that finds fewer
+    clusters than there are components (:class:`~pyro_vmonf.initialization.NoClustersError`) loses.
 
     Attributes:
         initializers: What competes: names, clusterers, arrays, functions or :class:`Initializer` objects; None stands
@@ -177,26 +187,31 @@ def run_restarts(
         What an initializer could not set.
 
     Raises:
-        NonFiniteError: If every trial failed; the last error.
+        NonFiniteError, NoClustersError: If every trial failed; the error of the first.
     """
     initial = read_initial(state) or {k: v.clone() for k, v in read_modules(trainer.modules, "initial.").items()}
     done = [] if state is None else state.history.restarts
     # All clusterings come first, so that one that fails does so before any training.
-    ahead = [(i, one, plan.start(trainer, one)) for i, one in enumerate(plan.trials) if i >= len(done)]
+    starts = [sought(plan, trainer, trial) for trial in plan.trials]
     errors: dict[int, Exception] = {}
     unset = Unset()
-    for number, trial, start in tqdm(ahead, "restarts", unit="trial", disable=not progress):
-        write_modules(trainer.modules, initial, "initial.")
-        began, scores = time.monotonic(), {"validation_elbo": -math.inf, "validation_evidence": -math.inf}
-        try:
-            seed_everything(plan.seed + 7919 * (number + 1))
-            own, left = run_trial(trainer, plan, trial, start)
-            scores = own.validated()
-        except (NonFiniteError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
-            own, left, errors[number] = trainer, Unset(), error
-        unset = unset.joined(left)
+    for number in tqdm(range(len(done), len(starts)), "restarts", unit="trial", disable=not progress):
+        trial, own, began = plan.trials[number], trainer, time.monotonic()
         name = "random" if trial.initializer is None else trial.initializer.name
-        row: dict[str, float | str] = {"initializer": name, "repetition": trial.repetition, **scores}
+        row: dict[str, float | str] = {"initializer": name, "repetition": trial.repetition}
+        same = same_as(plan.trials, starts, number)
+        if same is not None and math.isfinite(float(done[same]["validation_elbo"])):
+            row |= {key: done[same][key] for key in FAILED} | {"same_as": same}
+        else:
+            write_modules(trainer.modules, initial, "initial.")
+            row |= FAILED
+            try:
+                seed_everything(plan.seed + 7919 * (number + 1))
+                own, left = run_trial(trainer, plan, trial, found(starts[number]))
+                row.update(own.validated())
+                unset = unset.joined(left)
+            except (NonFiniteError, NoClustersError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+                own, errors[number] = trainer, error
         done = [*done, row | {"seconds": time.monotonic() - began}]
         best = choose(done, f"validation_{plan.objective.ranks_by}")
         reached = own.state().copy() if state is None or best == number else state
@@ -208,6 +223,39 @@ def run_restarts(
         raise errors.get(best, NonFiniteError("initializer: expected one whose trial is finite, but all failed"))
     trainer.load_state(cast(TrainingState, state))
     return unset
+
+
+def found(start: Start | NoClustersError | None) -> Start | None:
+    """Returns a start, or raises the error that stands for it."""
+    if isinstance(start, NoClustersError):
+        raise start
+    return start
+
+
+def sought(plan: Plan, trainer: Trainer, trial: Trial) -> Start | NoClustersError | None:
+    """Returns what a trial's initializer finds, or the error of one that finds fewer clusters than components."""
+    try:
+        return plan.start(trainer, trial)
+    except NoClustersError as error:
+        return error
+
+
+def same_as(trials: Sequence[Trial], starts: Sequence[Start | Exception | None], number: int) -> int | None:
+    """Returns the number of an earlier trial whose clusters are those of a trial, by an adjusted Rand index > .98.
+
+    Repetitions draw other parameters and other seeds, so that only trials of one repetition can be the same.
+    """
+    own = starts[number]
+    for other, start in enumerate(starts[:number]):
+        if (
+            trials[other].repetition == trials[number].repetition
+            and isinstance(own, Start)
+            and isinstance(start, Start)
+        ):
+            labels = (one.responsibilities.argmax(-1).cpu().numpy() for one in (start, own))
+            if adjusted_rand_score(*labels) > SAME:
+                return other
+    return None
 
 
 def read_initial(state: TrainingState | None) -> dict[str, Tensor]:

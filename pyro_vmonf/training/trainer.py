@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from pyro_vmonf.training.batches import Batches
 from pyro_vmonf.training.config import TrainingConfig
 from pyro_vmonf.training.data import TrainingData
 from pyro_vmonf.training.schedules import Schedule
+from pyro_vmonf.training.stopping import best_epoch
 
 __all__ = ["NonFiniteError", "Phase", "Trainer"]
 
@@ -116,26 +118,75 @@ class Trainer:
         self.history = History()
         self.fingerprint: Mapping[str, Json] = {}
         self.step: tuple[Phase, Step] | None = None
+        self.best: dict[str, Tensor] = {}  # model and guide of the best held-out epoch, by names after "best."
 
     def run(self, phases: Sequence[Phase], on_epoch: OnEpoch | None = None, *, progress: bool = False) -> History:
         """Trains through those epochs of the phases that are not yet in the history, and returns it.
+
+        With ``config.patience`` it ends where held-out points have not got better for so many epochs of the last phase;
+        :meth:`restore_best` then gives model and guide their best parameters.
 
         Raises:
             NonFiniteError: If the loss or its gradient is NaN or infinite, naming the step.
         """
         plan = [(i, phase, number) for i, phase in enumerate(phases) for number in range(phase.epochs)]
-        done = len(plan) if self.history.stopped == "on_epoch" else len(self.history.rows)
+        done = len(plan) if self.history.stopped in ("on_epoch", "patience") else len(self.history.rows)
+        score = f"validation_{phases[-1].objective.ranks_by}" if self.is_patient else ""
         with closing(self), tqdm(plan[done:], "", len(plan), unit="epoch", initial=done, disable=not progress) as bar:
             for i, phase, number in bar:
-                row: Row = {"epoch": len(self.history.rows), "phase": i, **self.epoch(phase, number)}
+                if self.has_waited(score, len(phases) - 1):
+                    self.history.stopped = "patience"
+                    break
+                before = self.start_score(score)
+                row: Row = {"epoch": len(self.history.rows), "phase": i, **self.epoch(phase, number), **before}
                 self.history.rows.append(row)
+                self.keep_best(score)
                 bar.set_postfix(shown(row), refresh=False)
                 state = EpochState(self.model, self.guide, phase.name, row, self.history)
                 if on_epoch is not None and on_epoch(state):
                     self.history.stopped = "on_epoch"
                     break
+        self.note_best(score)
         self.history.stopped = self.history.stopped or "epochs"
         return self.history
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether held-out points choose the epoch whose parameters are kept."""
+        return self.config.patience is not None and self.validation is not None
+
+    def has_waited(self, score: str, last_phase: int) -> bool:
+        """Whether so many epochs have not got better as ``config.patience`` allows."""
+        best = best_epoch(self.history.rows, score, last_phase) if self.is_patient else None
+        return best is not None and best.since >= cast(int, self.config.patience)
+
+    def start_score(self, score: str) -> Row:
+        """Returns the held-out score before the first epoch that has one, and keeps the parameters there."""
+        if not self.is_patient or any(score in row for row in self.history.rows):
+            return {}
+        self.copy_best()
+        return {f"initial_{score}": self.validated()[score]}
+
+    def note_best(self, score: str) -> None:
+        """Writes into the history which epoch is the best by held-out points."""
+        best = best_epoch(self.history.rows, score, 0) if self.is_patient else None
+        self.history.best_epoch = None if best is None else best.epoch
+
+    def keep_best(self, score: str) -> None:
+        """Keeps the parameters of the last epoch, if no epoch before it is as good."""
+        self.note_best(score)
+        if self.history.best_epoch == self.history.rows[-1]["epoch"]:
+            self.copy_best()
+
+    def copy_best(self) -> None:
+        """Keeps a copy of the parameters as they are."""
+        self.best = {name: tensor.clone() for name, tensor in read_modules(self.modules, "best.").items()}
+
+    def restore_best(self) -> None:
+        """Gives model and guide the parameters of the best held-out epoch, if any were kept."""
+        self.close()
+        if self.best:
+            write_modules(self.modules, self.best, "best.")
 
     def epoch(self, phase: Phase, number: int) -> Row:
         """Trains for epoch ``number`` of a phase, and evaluates the held-out points."""
@@ -213,7 +264,7 @@ class Trainer:
         """Returns the state of the fit; its tensors are the fit's own, not copies."""
         tensors = read_modules(self.modules) | read_optimizer(self.modules, self.optimizer) | read_random()
         target = {} if self.data.target is None else {"target": self.data.target}
-        return TrainingState(tensors | target, self.history, self.fingerprint)
+        return TrainingState(tensors | target | self.best, self.history, self.fingerprint)
 
     def load_state(self, state: TrainingState) -> None:
         """Puts the fit into a state that has every tensor of its own state, with the shapes they have."""
@@ -222,6 +273,7 @@ class Trainer:
         write_optimizer(self.modules, self.optimizer, state.tensors)
         write_random(state.tensors)
         self.data = self.data.with_target(state.tensors.get("target"))
+        self.best = {n: t.detach().to(self.device).clone() for n, t in state.tensors.items() if n.startswith("best.")}
         self.history = state.history
 
     def close(self) -> None:
