@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import make_circles
 
 from pyro_vmonf import Initializer, evaluate, fit_mixture
-from pyro_vmonf.automatic import Schedule, SearchConfig, fitting
+from pyro_vmonf.automatic import Schedule, SearchConfig, fitting, training
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Scale, distinct, first_of, folds_of
 from pyro_vmonf.automatic.modules import modules_of
@@ -212,6 +212,36 @@ def test_folds_share_a_step():
     found = train(ensemble, data_of(x, fits), held, 0.07 * torch.eye(2).double(), Schedule(20, 20, 9), folds=2)
     assert found.steps.shape == found.elbo.shape == (1,)
     torch.testing.assert_close(elbos(ensemble, held.x).mean(), found.elbo[0], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("steps", [20, 200])  # eager, and captured
+def test_scores_in_blocks_are_the_same(steps, monkeypatch):
+    x = points(2)
+    results = []
+    for block in (10_000, 7):
+        monkeypatch.setattr(training, "points_at_once", lambda *_, block=block: block)
+        ensemble, fits = ensemble_of("P", x)
+        torch.manual_seed(0)
+        found = train(
+            ensemble, data_of(x, fits), data_of(x, fits), 0.07 * torch.eye(2).double(), Schedule(steps, 9, 99)
+        )
+        results.append(found.elbo)
+    torch.testing.assert_close(*results)
+
+
+def test_starts_that_stopped_are_as_if_alone():
+    """A start whose score gets no better leaves the stack, and the other's best state is kept where it belongs."""
+    x = points(2)
+    ensemble, fits = ensemble_of("P", x)
+    data = data_of(x, fits)
+    wrong = EnsembleData(data.x, data.target.roll(1, 1), data.weight)
+    target = torch.stack([data.target[0], wrong.target[1]])  # what held-out points contradict is never better
+    taught, told = EnsembleData(data.x, target, data.weight), EnsembleData(data.x, data.target, data.weight)
+    schedule = Schedule(120, 40, 8)
+    torch.manual_seed(0)
+    found = train(ensemble, taught, told, 0.07 * torch.eye(2).double(), schedule)
+    assert found.warmup[0] > found.warmup[1]
+    torch.testing.assert_close(elbos(ensemble, x.expand(2, -1, -1)).mean(1), found.elbo, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("seed", range(3))

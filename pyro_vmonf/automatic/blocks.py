@@ -42,10 +42,10 @@ class Blocks:
         return -(-self.points // self.size)
 
     def joined(self, function: Callable[[], Tensor]) -> Tensor:
-        """Returns what a function of ``inputs`` gives for all points, ``(V, N)``.
+        """Returns what a function of ``inputs`` gives for all points, ``(…, N)``.
 
         Args:
-            function: Returns ``(V, size)``. The next call may overwrite what it returned.
+            function: Returns ``(…, size)``. The next call may overwrite what it returned.
         """
         if len(self) == 1:
             return function()
@@ -55,5 +55,5 @@ class Blocks:
             # What the last block does not fill keeps the values of the block before it, which are left out.
             for own, whole in zip(self.inputs, self.tensors, strict=True):
                 own[:, :count].copy_(whole[:, first : first + count])
-            parts.append(function()[:, :count].clone())
-        return torch.cat(parts, 1)
+            parts.append(function()[..., :count].clone())
+        return torch.cat(parts, -1)

@@ -258,7 +258,7 @@ class Score:
     def __call__(self, taught: Tensor) -> Tensor:
         """Returns the scores of the starts, ``(1, C)`` or with labels ``(2, C)``; −∞ in the place of NaN."""
         self.taught.copy_(taught)
-        values = self.points.joined(lambda: torch.stack(self.values()).movedim(0, 1)).movedim(1, 0)
+        values = self.points.joined(lambda: torch.stack(self.values()))
         weight, own = self.held_out.weight.unflatten(0, (self.folds, -1)), values.unflatten(1, (self.folds, -1))
         return ((weight * own).sum((1, 3)) / weight.sum((0, 2))).nan_to_num(nan=-math.inf)
 
