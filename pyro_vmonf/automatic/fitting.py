@@ -58,7 +58,7 @@ def fit_mixture(
             are among them; the message names their columns.
 
     Warns:
-        ColumnWarning: If columns are constant, or linear functions of others.
+        ColumnWarning: If columns are constant, linear functions of others, or have few distinct values.
         InitializationWarning: If one of the clusterings of ``"auto"`` fails; the others compete without it.
 
     Examples:
@@ -85,7 +85,7 @@ def fit_mixture(
         raise ValueError(f"x: expected at least {least} distinct points for n_components = {k}, got {len(points)}")
     scale = Scale.of(points, weight)
     standardized = scale.standardized(points)
-    warn_of_columns(standardized, names)
+    warn_of_columns(standardized, weight, names)
     methods = [one.at(rows, total) for one in checked_initializers(initializer, points.shape[1])]
     with isolated_random_state(seed):
         found = candidates(methods, standardized, k, weight, seed, may_fail=is_auto(initializer))

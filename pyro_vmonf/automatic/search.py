@@ -11,6 +11,7 @@ from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf.automatic.covariances import covariance_types
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Folds, folds_of
+from pyro_vmonf.automatic.marginals import gaussians_behind
 from pyro_vmonf.automatic.samples import sample_of
 from pyro_vmonf.automatic.starts import Candidate, gaussians_on
 from pyro_vmonf.automatic.training import EnsembleData, Schedule, Trained, block_of, elbos, train, train_for
@@ -114,8 +115,11 @@ class Search:
             for parameter in ensemble.parameters():
                 rows = parameter.view(size, -1)
                 rows.copy_(rows[:1].clone().expand_as(rows))
-        found = [gaussians_on(one, self.x, self.weight, rows) for rows in parts for one in chosen]
-        ensemble.set_gaussians(Gaussians.joined(found))
+        if ensemble.marginal:
+            ensemble.set_gaussians(gaussians_behind(ensemble, chosen, self.x, self.weight, parts))
+        else:
+            found = [gaussians_on(one, self.x, self.weight, rows) for rows in parts for one in chosen]
+            ensemble.set_gaussians(Gaussians.joined(found))
         return ensemble
 
     def data(self, chosen: Sequence[Candidate], parts: Sequence[Tensor]) -> EnsembleData:
@@ -199,7 +203,7 @@ class Search:
             chosen, reasons = self.nominate(results)
             tries = {"N": self.scored("N", start, None, chosen)}
             affine = results["A"][0]
-            for warp in ("A", "P", "S", "AP", "AS"):
+            for warp in ("A", "P", "S", "M", "AP", "AS"):
                 tries[warp], trained = self.alone(warp, self.candidates[chosen], affine)
                 affine = trained if warp == "A" else affine
             best, one = self.simplest(tries), self.candidates[chosen]
