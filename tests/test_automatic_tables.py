@@ -13,12 +13,24 @@ from sklearn.metrics import adjusted_rand_score
 from pyro_vmonf import Initializer, evaluate, fit_mixture
 from pyro_vmonf.automatic import Schedule, SearchConfig, fitting, samples
 from pyro_vmonf.automatic.blocks import Blocks, points_at_once
-from pyro_vmonf.automatic.columns import ColumnWarning, check_complete, column_names, dependent_columns, listed
+from pyro_vmonf.automatic.columns import (
+    ColumnWarning,
+    check_complete,
+    column_names,
+    dependent_columns,
+    listed,
+    tied_columns,
+    warn_of_columns,
+)
 from pyro_vmonf.automatic.covariances import covariance_note, covariance_types, starts_for
 from pyro_vmonf.automatic.folds import folds_of
 from pyro_vmonf.automatic.samples import start_from_sample
+from pyro_vmonf.automatic.search import Search
+from pyro_vmonf.automatic.starts import candidates, gaussians_on
 from pyro_vmonf.initialization import InitializationWarning
 from pyro_vmonf.initialization import clustering as clusterings
+from pyro_vmonf.initialization.gaussian_mixture import log_joint
+from pyro_vmonf.transforms import MarginalSpline
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vmonf.automatic.SearchWarning")
 
@@ -115,6 +127,20 @@ def test_constant_and_copied_columns():
     assert adjusted_rand_score(*labels) > 0.85
 
 
+def test_few_values_are_tied():
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 5, generator=random).double()
+    x[:, 1] = (x[:, 1] > 0).double()
+    x[:, 2] = x[:, 2].clamp(min=0.2)  # an atom of more than a quarter of the points
+    x[:, 3] = x[:, 3].round(decimals=1)  # measurements
+    x[:, 4] = 1.0
+    assert tied_columns(x, torch.ones(200).double()).tolist() == [False, True, True, False, False]
+    light = torch.where(x[:, 2] == 0.2, 0.1, 1.0)
+    assert tied_columns(x, light.double()).tolist() == [False, True, False, False, False]
+    with pytest.warns(ColumnWarning, match=r"in columns 1, 2 many points share values.*uniform noise"):
+        warn_of_columns(x[:, :4], torch.ones(200).double(), column_names(x, 4))
+
+
 def test_plain_columns_give_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -194,3 +220,43 @@ def test_held_out_points_are_capped():
     folds = folds_of(30_000, 0)
     assert len(folds.held_out[0]) == 4000
     assert len(folds.kept[0]) == 26_000
+
+
+# ---- splines of single features
+
+
+def skewed(n=N):
+    """Clouds whose features are far from normal."""
+    x = torch.as_tensor(clouds(3, n=n, seed=4))
+    return torch.cat([x[:, :2], (x[:, 2:] / 3).exp()], 1)
+
+
+@pytest.mark.parametrize("method", ["gmm", "ward"])
+def test_begins_as_gaussian_mixture_behind_the_splines(method):
+    x = skewed()
+    x, weight = (x - x.mean(0)) / x.std(0), torch.ones(N).double()
+    found = Search(x, weight, candidates([Initializer(method)], x, K, weight, 0))
+    parts = [torch.arange(0, 60), torch.arange(30, N)]
+    ensemble = found.build("M", found.candidates, parts).double()
+    log_p, log_q = ensemble(x.expand(2, -1, -1))
+    for i, rows in enumerate(parts):
+        own = MarginalSpline(3).double()
+        own.set_quantiles(x[rows], weight[rows])
+        images = own.inv(x)
+        start = gaussians_on(found.candidates[0], images.detach(), weight, rows)
+        expected = log_joint(images, start.log_weights[0].exp(), start.means[0], start.covariances[0])
+        torch.testing.assert_close(log_q[i], expected.log_softmax(0), atol=1e-3, rtol=0)  # set in float32
+        expected = expected - own.log_abs_det_jacobian(images, x)
+        torch.testing.assert_close(log_p[i], expected - start.log_weights[0].logsumexp(0), atol=1e-3, rtol=1e-4)
+
+
+def test_splines_of_features_become_a_part_of_both_modules(monkeypatch):
+    monkeypatch.setattr(Search, "simplest", lambda self, tries: "M")
+    monkeypatch.setattr(Search, "is_better", lambda self, a, b: True)
+    x = 100 * skewed() + 7
+    model, guide, history = fit_mixture(x, K, initializer="gmm", progress=False)
+    assert history.search.choice.warp == "M"
+    assert float(evaluate(model, guide, x).inference_gap.mean()) < 0.5
+    sampled, _ = model.sample(200)
+    assert bool((sampled - sampled.mean(0)).isfinite().all())
+    assert bool(((sampled.mean(0) - x.mean(0)).abs() < 2 * x.std(0)).all())

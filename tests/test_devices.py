@@ -28,6 +28,7 @@ from pyro_vmonf.steps import EagerStep
 from pyro_vmonf.transforms import (
     ActNorm,
     BatchNorm,
+    MarginalSpline,
     Permutation,
     PLUAffine,
     PReLU,
@@ -47,6 +48,7 @@ TRANSFORMS = {
     "affine_autoregressive": lambda k: affine_autoregressive(D, (5,), components=k),
     "spline_coupling": lambda k: spline_coupling(D, (5,), components=k),
     "spline_autoregressive": lambda k: spline_autoregressive(D, (5,), components=k),
+    "MarginalSpline": lambda k: MarginalSpline(D, components=k),
     "PLUAffine": lambda k: PLUAffine(D, components=k, order=torch.arange(D).flip(0)),
     "ActNorm": lambda k: ActNorm(D, components=k),
     "BatchNorm": lambda k: BatchNorm(D, components=k),

@@ -13,6 +13,7 @@ from pyro_vmonf.transforms import (
     BatchNorm,
     ConditionerMLP,
     Inverse,
+    MarginalSpline,
     Permutation,
     PLUAffine,
     PReLU,
@@ -99,6 +100,7 @@ REGISTRY = {
     "iaf": lambda k: Inverse(affine_autoregressive(D, (9,), components=k)),
     "spline-coupling": lambda k: spline_coupling(D, (6,), components=k, bins=5, bound=2.0),
     "spline-maf": lambda k: spline_autoregressive(D, (9,), components=k, bins=5, bound=2.0),
+    "marginal-spline": lambda k: MarginalSpline(D, components=k, bins=5),
     "slope-coupling": lambda k: coupling_transform(D, (6,), SlopeCoupling, SLOPES, components=k),
     "slope-maf": lambda k: masked_autoregressive_transform(D, (9,), SlopeAutoregressive, SLOPES, components=k),
     "permutation": lambda k: Permutation(torch.tensor([2, 0, 4, 1, 3])),
@@ -389,6 +391,7 @@ def test_batch_norm_refuses_one_point():
         (lambda: PLUAffine(3, order=torch.tensor([0, 0, 1])), "order: expected a permutation of 0 … 2"),
         (lambda: ActNorm(2, max_log_scale=0.0), "max_log_scale: expected a finite number above 0, got 0.0"),
         (lambda: affine_coupling(4, max_log_scale=0.0), "max_log_scale: expected a finite number above 0, got 0.0"),
+        (lambda: MarginalSpline(2, bins=501), "bins: expected an integer of at most 500, got 501"),
         (lambda: spline_coupling(1), "features: expected an integer of at least 2, got 1"),
         (lambda: spline_coupling(3, bins=0), "bins: expected an integer of at least 1, got 0"),
         (lambda: spline_autoregressive(3, bins=501), "bins: expected an integer of at most 500, got 501"),
@@ -430,3 +433,30 @@ def test_features_found_one_after_another_are_those_of_whole_passes(features, hi
         expected = torch.zeros(()) if b is None else b
         torch.testing.assert_close(torch.zeros_like(expected) if a is None else a, expected, atol=1e-12, rtol=1e-12)
     assert transform._inverse(y[:, :0]).shape == (3, 0, features)
+
+
+@pytest.mark.parametrize("components", [None, 2])
+def test_quantiles_become_normal(components):
+    random = torch.Generator().manual_seed(0)
+    z = torch.randn(2000, 3, generator=random)
+    y = torch.stack([z[:, 0].exp(), 1e6 + 1e-3 * torch.special.ndtr(z[:, 1]), (z[:, 2] > 0.5).double()], 1)
+    transform = MarginalSpline(3, components=components)
+    stack = (lambda t: t) if components is None else (lambda t: torch.stack([t, t]))
+    transform.set_quantiles(stack(y), stack(torch.ones(2000)))
+    x = transform.inv(stack(y)).detach().reshape(-1, 2000, 3)[-1]
+    levels = torch.tensor([-1.5, 0.0, 1.5])
+    quantiles = x[:, :2].quantile(torch.special.ndtr(levels), dim=0)
+    torch.testing.assert_close(quantiles, levels.unsqueeze(-1).expand(-1, 2), atol=0.25, rtol=0)
+    distance = float(x[:, 2].max() - x[:, 2].min()) * float(y[:, 2].std())
+    assert distance < 4  # an atom is spread out to a slope of at most 4 per standard deviation
+
+
+def test_weights_of_quantiles_count_as_copies():
+    y = torch.randn(40, 2)
+    weight = torch.ones(40)
+    weight[:10] = 2
+    a, b = MarginalSpline(2), MarginalSpline(2)
+    a.set_quantiles(y, weight)
+    b.set_quantiles(torch.cat([y, y[:10]]), torch.ones(50))
+    for name, tensor in a.state_dict().items():
+        torch.testing.assert_close(tensor, b.state_dict()[name], atol=1e-9, rtol=1e-9)

@@ -6,9 +6,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["ColumnWarning", "check_complete", "column_names", "listed", "warn_of_columns"]
+__all__ = [
+    "ColumnWarning",
+    "check_complete",
+    "column_names",
+    "constant_columns",
+    "dependent_columns",
+    "listed",
+    "tied_columns",
+    "warn_of_columns",
+]
 
 MOST_LISTED = 8  # columns that a message names
+MOST_VALUES, POINTS_A_VALUE, ATOM = 20, 10, 0.25  # of a column in which many points share values
 DEPENDENT = 1e-6  # the standard deviation of what others leave of a column; rounding leaves far less
 
 
@@ -82,11 +92,36 @@ def dependent_columns(x: Tensor) -> Tensor:
     return left < DEPENDENT
 
 
-def warn_of_columns(x: Tensor, names: Sequence[str]) -> None:
-    """Warns of columns that are constant, or that are linear functions of others.
+def tied_columns(x: Tensor, weight: Tensor) -> Tensor:
+    """Returns whether many points share values in each column, ``(D,)``.
+
+    It is so where a quarter of the points have one value, or where there are at most 20 values with ten points to each
+    or more; not in a constant column.
+
+    Args:
+        x: The points ``(N, D)``.
+        weight: Their weights ``(N,)``, by which points are counted.
+    """
+    return torch.tensor([is_tied(column, weight) for column in x.mT], dtype=torch.bool, device=x.device)
+
+
+def is_tied(column: Tensor, weight: Tensor) -> bool:
+    """Returns whether many points share values in one column."""
+    values, index = column.unique(return_inverse=True)
+    if len(values) == 1:
+        return False
+    if len(values) <= MOST_VALUES and len(column) >= POINTS_A_VALUE * len(values):
+        return True
+    shares = weight.new_zeros(len(values)).index_add_(0, index, weight) / weight.sum()
+    return float(shares.max()) >= ATOM
+
+
+def warn_of_columns(x: Tensor, weight: Tensor, names: Sequence[str]) -> None:
+    """Warns of columns that are constant, that are linear functions of others, or in which many points share values.
 
     Args:
         x: The standardised points ``(N, D)``.
+        weight: Their weights ``(N,)``.
         names: The names of the columns.
     """
     constant = constant_columns(x)
@@ -97,6 +132,16 @@ def warn_of_columns(x: Tensor, names: Sequence[str]) -> None:
         warnings.warn(
             f"x: {', and '.join(found)}. The data have no density there: the components get a small variance instead, "
             "and log-likelihoods depend on it. Leave the columns out to compare these.",
+            ColumnWarning,
+            stacklevel=3,
+        )
+    tied = tied_columns(x, weight)
+    if bool(tied.any()):
+        warnings.warn(
+            f"x: in columns {listed(tied, names)} many points share values (at most {MOST_VALUES} values, or one for a "
+            "quarter of the points). A density of such data has no bound: log-likelihoods say how narrow the "
+            "components are there, and clusters may follow single values. For the density of counts, add to each value "
+            "uniform noise of the distance between values, to these points and to all that are scored later.",
             ColumnWarning,
             stacklevel=3,
         )

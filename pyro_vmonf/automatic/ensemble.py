@@ -58,6 +58,7 @@ class Ensemble(nn.Module):
     ) -> None:
         super().__init__()
         self.features, self.n_components, self.warp, self.size = features, n_components, warp, size
+        self.marginal = nn.ModuleList(warp.marginal_parts(features, size))
         self.shared = nn.ModuleList(warp.shared_parts(features, size))
         self.private = nn.ModuleList(warp.private_parts(features, n_components * size))
         self.encoder = DiscriminantNetwork(features, n_components, stack=size)
@@ -72,7 +73,8 @@ class Ensemble(nn.Module):
     def groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Returns the parameters of the flows, and those of the weights and the encoders."""
         weights = [self.log_weights] if self.has_learned_weights else []
-        return [*self.shared.parameters(), *self.private.parameters()], [*weights, *self.encoder.parameters()]
+        flows = [*self.marginal.parameters(), *self.shared.parameters(), *self.private.parameters()]
+        return flows, [*weights, *self.encoder.parameters()]
 
     @torch.no_grad()
     def set_gaussians(self, start: Gaussians) -> None:
@@ -84,7 +86,9 @@ class Ensemble(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns log p(x, z) and log q(z | x), both ``(V, K, N)``, of points ``(V, N, D)``."""
-        u, log_det = through(self.shared, x)
+        seen, by_feature = through(self.marginal, x)
+        u, log_det = through(self.shared, seen)
+        log_det = log_det + by_feature
         copies = u.unsqueeze(1).expand(-1, self.n_components, -1, -1).flatten(0, 1)
         u, own = through(self.private, copies)
         base = (-0.5 * u.square() - HALF_LOG_TWO_PI).sum(-1) - own
@@ -92,7 +96,7 @@ class Ensemble(nn.Module):
         if isinstance(log_det, Tensor):
             table = table - log_det.unsqueeze(1)
         log_joint = table + self.log_weights.log_softmax(-1).unsqueeze(-1)
-        return log_joint, self.encoder.table(x).log_softmax(1)
+        return log_joint, self.encoder.table(seen).log_softmax(1)
 
     def of(self, rows: Tensor) -> "Ensemble":
         """Returns an ensemble of some of the mixtures, with parameters of its own."""
@@ -148,4 +152,6 @@ def named_parts(ensemble: Ensemble) -> Iterator[tuple[str, nn.Module]]:
     private = [part for part in ensemble.private if list(part.parameters())]
     yield from zip(kinds, shared, strict=False)
     yield from zip(own, private, strict=True)
+    for part in ensemble.marginal:
+        yield "marginal", part
     yield "encoder", ensemble.encoder

@@ -70,7 +70,7 @@ def fit_mixture(
             default a fifth of x is held out, and of up to 2,000 points each fifth in turn, in five folds.
         components: What may be added to the Gaussians of a start: ``"auto"`` for all of the following, or some of
             them: ``"N"``, nothing; ``"P"``, splines of each component; ``"S"``, splines that all components share;
-            ``"A"``, affine couplings that all share.
+            ``"A"``, affine couplings that all share; ``"M"``, splines of single features that all share.
         weights: The weights of the components: ``"learned"``, ``"uniform"``, or K positive numbers that sum to 1, the
             greatest of which belongs to the greatest cluster, and so on, or with labels those of the classes.
         initializer: The clusterings that compete, as ``fit`` takes them; ``"auto"`` for three Gaussian mixtures, a
@@ -93,7 +93,7 @@ def fit_mixture(
         OSError: If the checkpoint's folder cannot be written, before any work.
 
     Warns:
-        ColumnWarning: If columns are constant, or linear functions of others.
+        ColumnWarning: If columns are constant, linear functions of others, or have few distinct values.
         InitializationWarning: If one of the clusterings of ``"auto"`` fails; the others compete without it.
         SearchWarning: If a Gaussian mixture describes the points as well, or clusterings that agree with each other
             do not agree with the result.

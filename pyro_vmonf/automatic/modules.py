@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pyro_vmonf.automatic.ensemble import Ensemble
+from pyro_vmonf.automatic.ensemble import Ensemble, through
 from pyro_vmonf.automatic.folds import Scale
 from pyro_vmonf.components.stacked import StackedFlow, StandardNormal
 from pyro_vmonf.guides.discriminant import DiscriminantNetwork
@@ -15,20 +15,22 @@ __all__ = ["modules_of"]
 
 
 class Standardized(nn.Module):
-    """A network of standardised points.
+    """A network of standardised points, or of their images under splines of single features.
 
     Args:
         scale: The map whose inverse standardises them.
         network: The network.
+        marginal: The splines, if there are any.
     """
 
-    def __init__(self, scale: Standardize, network: nn.Module) -> None:
+    def __init__(self, scale: Standardize, network: nn.Module, marginal: nn.ModuleList) -> None:
         super().__init__()
-        self.scale, self.network = scale, network
+        self.scale, self.network, self.marginal = scale, network, marginal
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns what the network gives for standardised points."""
-        y: Tensor = self.network(self.scale._inverse(x))
+        seen, _ = through(self.marginal, self.scale._inverse(x))
+        y: Tensor = self.network(seen)
         return y
 
 
@@ -48,14 +50,17 @@ def modules_of(ensemble: Ensemble, scale: Scale) -> tuple[FlowMixture, SoftmaxEn
     take(nn.ModuleList(shared), ensemble.shared)
     take(nn.ModuleList(private), ensemble.private)
     take(network, ensemble.encoder)
+    marginal = [nn.ModuleList(ensemble.warp.marginal_parts(d)) for _ in range(2)]
+    for splines in marginal:
+        take(splines, ensemble.marginal)
     units = [Standardize(scale.mean.to(dtype), scale.deviation.to(dtype)) for _ in range(2)]
-    components = StackedFlow(StandardNormal(d), [*private, *shared, units[0]])
+    components = StackedFlow(StandardNormal(d), [*private, *shared, *marginal[0], units[0]])
     log_weights, has_learned = ensemble.log_weights.detach()[0].log_softmax(0), ensemble.has_learned_weights
     model = FlowMixture(components, weights="learned" if has_learned else log_weights.exp()).to(dtype)
     with torch.no_grad():
         for tensor in [*model.weights.parameters(), *model.weights.buffers()]:
             tensor.copy_(log_weights)
-    guide = SoftmaxEncoder(Standardized(units[1], network), k)
+    guide = SoftmaxEncoder(Standardized(units[1], network, marginal[1]), k)
     return model.eval(), guide.to(dtype).eval()
 
 

@@ -15,6 +15,7 @@ from pyro_vmonf.automatic.covariances import covariance_types
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Folds, folds_of
 from pyro_vmonf.automatic.labelled import accuracy_of
+from pyro_vmonf.automatic.marginals import gaussians_behind
 from pyro_vmonf.automatic.samples import sample_of
 from pyro_vmonf.automatic.starts import Candidate, gaussians_on
 from pyro_vmonf.automatic.training import (
@@ -149,9 +150,11 @@ class Search:
             for parameter in ensemble.parameters():
                 rows = parameter.view(size, -1)
                 rows.copy_(rows[:1].clone().expand_as(rows))
-        start = Gaussians.joined(
-            [gaussians_on(one, self.x, self.weight, rows) for rows, one in self.pairs(chosen, parts)]
-        )
+        pairs = self.pairs(chosen, parts)
+        if ensemble.marginal:
+            start = gaussians_behind(ensemble, pairs, self.x, self.weight)
+        else:
+            start = Gaussians.joined([gaussians_on(one, self.x, self.weight, rows) for rows, one in pairs])
         ensemble.set_gaussians(start if self.weights is None else start.weighted(self.weights))
         return ensemble.to(self.device)
 
@@ -364,8 +367,9 @@ class Search:
 
     def simplest(self, tries: dict[str, Try]) -> str:
         """Returns the best warp, or none if it is not better than that."""
-        # Flows that took no step are the start.
-        able = [warp for warp in self.warps if tries[warp].warmup + tries[warp].steps or warp == "N"] or self.warps
+        # Flows that took no step are the start, but behind splines of features it is another.
+        steps = {warp: tries[warp].warmup + tries[warp].steps for warp in self.warps}
+        able = [warp for warp in self.warps if steps[warp] or warp in ("N", "M")] or self.warps
         best = max(able, key=lambda warp: self.mean(tries[warp].judged))
         if "N" not in able:
             return best

@@ -74,7 +74,7 @@ def table_of(x: object, sample_weight: object, n_components: int) -> Table:
         )
     scale = Scale.of(points, weight)
     standardized = scale.standardized(points)
-    warn_of_columns(standardized, names)
+    warn_of_columns(standardized, weight, names)
     return Table(standardized, weight, scale, index, kept, given_weight, len(given))
 
 

@@ -1,4 +1,4 @@
-"""What flows add to the Gaussians of a start: splines of each component, and couplings that all components share."""
+"""What flows add to the Gaussians of a start: splines of each component, and couplings and splines that all share."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from pyro.distributions.torch_transform import TransformModule
 from pyro_vmonf.transforms.affine import BoundedLogScale
 from pyro_vmonf.transforms.coupling import Coupling, coupling_transform
 from pyro_vmonf.transforms.inverse import Inverse
+from pyro_vmonf.transforms.marginal import MarginalSpline
 from pyro_vmonf.transforms.networks import ConditionerMLP
 from pyro_vmonf.transforms.permutation import Reverse
 from pyro_vmonf.transforms.spline_transforms import SplineCoupling, spline_autoregressive
@@ -16,6 +17,7 @@ from pyro_vmonf.transforms.whitening import Whitening
 __all__ = ["WARPS", "Warp"]
 
 BINS, BOUND = 6, 5.0
+MARGINAL_BINS = 8
 HIDDEN, ACTIVATION = (16, 16), torch.tanh  # smoother than a ReLU, and better on held-out points
 MAX_LOG_SCALE = 2.0
 
@@ -28,16 +30,22 @@ class Warp:
         private: The number of splines that each component has of its own, next to the base.
         splines: The number of splines that all components share, next to the data.
         affine: The number of affine couplings that all components share, between these and the components' Gaussians.
+        marginal: 1 for a spline of each feature next to the data, which all components and the encoder share, else 0.
     """
 
     private: int = 0
     splines: int = 0
     affine: int = 0
+    marginal: int = 0
 
     def private_parts(self, features: int, components: int) -> list[TransformModule]:
         """Returns the transforms of each component, from the base on: splines, then a Whitening."""
         splines = [spline(features, components) for _ in range(self.private)]
         return [*alternating(splines), Whitening(features, components=components)]
+
+    def marginal_parts(self, features: int, stack: int | None = None) -> list[TransformModule]:
+        """Returns the splines of single features; ``stack`` sets of them at once."""
+        return [MarginalSpline(features, components=stack, bins=MARGINAL_BINS) for _ in range(self.marginal)]
 
     def shared_parts(self, features: int, stack: int | None = None) -> list[TransformModule]:
         """Returns the transforms that all components share, from the base on; ``stack`` sets of them at once."""
@@ -83,5 +91,6 @@ WARPS = {
     "P": Warp(private=2),
     "S": Warp(splines=2),
     "A": Warp(affine=4),
+    "M": Warp(marginal=1),
 }
-"""Each warp by its name: N adds nothing, P splines of each component, S shared splines, A shared affine couplings."""
+"""Each warp by its name: N adds nothing, P own splines, S shared ones, A shared couplings, M splines of features."""

@@ -5,6 +5,7 @@ from pyro_vmonf.transforms.autoregressive import affine_autoregressive, masked_a
 from pyro_vmonf.transforms.coupling import affine_coupling, coupling_transform
 from pyro_vmonf.transforms.elementwise import ActNorm, BatchNorm, PReLU
 from pyro_vmonf.transforms.inverse import Inverse
+from pyro_vmonf.transforms.marginal import MarginalSpline
 from pyro_vmonf.transforms.networks import MADE, ConditionerMLP, Linear
 from pyro_vmonf.transforms.permutation import Permutation, Reverse
 from pyro_vmonf.transforms.spline import rational_quadratic_spline
@@ -20,6 +21,7 @@ __all__ = [
     "ConditionerMLP",
     "Inverse",
     "Linear",
+    "MarginalSpline",
     "PLUAffine",
     "PReLU",
     "Permutation",
