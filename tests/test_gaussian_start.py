@@ -145,6 +145,13 @@ def test_what_cannot_be_a_gaussian_is_named_and_unchanged(name):
         started(components, x, "gmm")
 
 
+def test_singular_covariances_are_no_gaussians():
+    components = MAF(2, K)
+    before = {key: tensor.clone() for key, tensor in components.state_dict().items()}
+    assert components.set_gaussians(torch.zeros(K, 2), torch.ones(K, 2, 2)) == [0, 1, 2]
+    assert all(torch.equal(before[key], tensor) for key, tensor in components.state_dict().items())
+
+
 def test_members_of_a_list_are_gaussians_each():
     x, _ = points(2)
     plain = dist.Normal(torch.zeros(2), torch.ones(2)).to_event(1)

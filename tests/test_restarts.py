@@ -10,7 +10,7 @@ from pyro_vmonf.components import FlowList, RealNVP
 from pyro_vmonf.data import Noise, pinwheel, two_circles
 from pyro_vmonf.evaluation import accuracy, evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.initialization import InitializationWarning, Initializer, NoClustersError
+from pyro_vmonf.initialization import STARTS, InitializationWarning, Initializer, NoClustersError
 from pyro_vmonf.models import FlowMixture
 from pyro_vmonf.objectives import ExpectationMaximization
 from pyro_vmonf.training import DeadComponentWarning, NonFiniteError, Restarts, TrainingConfig, fit, restarts
@@ -93,10 +93,11 @@ def test_the_evidence_ranks_where_it_is_maximised():
     assert chosen == [max(history.restarts, key=lambda row: row["validation_evidence"])]
 
 
-def test_auto_is_two_initializers_that_compete():
+def test_auto_is_six_initializers_that_compete():
     config = TrainingConfig(epochs=2, batch_size=64)
     history = fit(*pair(), X, config=config, progress=False)
-    assert [row["initializer"] for row in history.restarts] == ["gmm", "spectral"]
+    assert [row["initializer"] for row in history.restarts] == list(STARTS)
+    assert [row.get("same_as") for row in history.restarts] == [None, *[0] * 5]  # any method finds three clouds
     assert len(history.rows) == 22
     again = fit(*pair(), X, initializer=["gmm", Initializer("kmeans", "pca")], config=config, progress=False)
     assert [row["initializer"] for row in again.restarts] == ["gmm", "kmeans on pca"]

@@ -51,13 +51,17 @@ def begin_as_gaussians(transforms: nn.ModuleList, base: nn.Module, means: Tensor
         transforms: The transforms, from the base to the data.
         base: A module that returns the base distribution.
         means: The means ``(K, D)``.
-        covariances: The covariances ``(K, D, D)``, positive definite.
+        covariances: The covariances ``(K, D, D)``.
     """
     place = gaussian_place(transforms, len(means))
     # Batch normalisation standardises each batch again, so that its map is no fixed one while it is trained.
     if place is None or any(isinstance(part, BatchNorm) for part in transforms.modules()):
         return False
+    factor, failed = torch.linalg.cholesky_ex(covariances.double())
+    if bool(failed.any()):  # in single precision a covariance of a mixture may be singular
+        return False
     tensors = [*transforms.parameters(), *transforms.buffers()]
+    like = next(tensor for tensor in tensors if tensor.is_floating_point())
     before = [tensor.clone() for tensor in tensors]
     with evaluation_mode(transforms):
         for i, transform in enumerate(transforms):
@@ -65,11 +69,10 @@ def begin_as_gaussians(transforms: nn.ModuleList, base: nn.Module, means: Tensor
             if i != place and isinstance(transform, DataDependentInit) and callable(reset):
                 reset()
         holder = cast(TransformModule, transforms[place])
-        like = next(holder.parameters())
         moved = through_reorderings(transforms[place + 1 :], means.to(like), covariances.to(like.device).double())
         is_one = getattr(holder, "components", None) is None
         cast(GaussianInit, holder).set_gaussians(*(part[0] if is_one else part for part in moved))
-        if are_gaussians(transforms, base, means.to(like.device), covariances.to(like.device)):
+        if are_gaussians(transforms, base, means.to(like.device).double(), factor.to(like.device), like.dtype):
             return True
     for tensor, own in zip(tensors, before, strict=True):
         tensor.copy_(own)
@@ -91,17 +94,25 @@ def through_reorderings(transforms: nn.ModuleList, means: Tensor, covariances: T
     return moved, matrix.mT @ covariances @ matrix
 
 
-def are_gaussians(transforms: nn.ModuleList, base: nn.Module, means: Tensor, covariances: Tensor) -> bool:
-    """Returns whether K flows have the densities of Gaussians, up to rounding, at points drawn from these."""
-    like, (k, d) = next(transforms.parameters()), means.shape
+def are_gaussians(
+    transforms: nn.ModuleList, base: nn.Module, means: Tensor, factor: Tensor, dtype: torch.dtype
+) -> bool:
+    """Returns whether K flows have the densities of Gaussians, up to rounding, at points drawn from these.
+
+    Args:
+        transforms: The transforms.
+        base: A module that returns the base distribution.
+        means: The means ``(K, D)``.
+        factor: The Cholesky factors of the covariances, ``(K, D, D)``.
+        dtype: The floating-point type of the flows.
+    """
+    k, d = means.shape
     noise = torch.randn(PROBES, d, dtype=torch.float64, device="cpu", generator=torch.Generator("cpu").manual_seed(0))
     noise = 2 * noise.to(means.device)
-    factor = torch.linalg.cholesky(covariances.double())
-    x = means.double().unsqueeze(-2) + noise @ factor.mT
+    x = means.unsqueeze(-2) + noise @ factor.mT
     log_scale = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
     expected = -noise.square().sum(-1) / 2 - log_scale - d * math.log(2 * math.pi) / 2
-    flows = TransformedDistribution(base(), list(transforms), validate_args=False)
-    found = flows.log_prob(x.to(like)).double()
+    found = TransformedDistribution(base(), list(transforms), validate_args=False).log_prob(x.to(dtype)).double()
     clear_caches(transforms)
-    tolerance = torch.finfo(like.dtype).eps ** (1 / 3)  # above what rounding does to stretched Gaussians
+    tolerance = torch.finfo(dtype).eps ** (1 / 3)  # above what rounding does to stretched Gaussians
     return found.shape == (k, PROBES) and bool(((found - expected).abs() <= tolerance * (1 + expected.abs())).all())

@@ -54,6 +54,8 @@ def ward(features: Array, k: int, seed: int, weight: Array | None = None) -> tup
 
     Of more than 3,000 points it clusters 3,000, chosen at random, and gives the others the cluster of their neighbours.
     """
+    if len(features) <= k:
+        return np.arange(len(features)), None
     return cluster_some(features, seed, lambda points: AgglomerativeClustering(k).fit_predict(points)), None
 
 

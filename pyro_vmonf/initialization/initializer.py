@@ -26,9 +26,9 @@ from pyro_vmonf.labels import Labels
 __all__ = ["STARTS", "Initializer", "Start", "as_initializers"]
 
 STARTS = ("gmm", "gmm-tied", "gmm-diag", "spectral", "ward", "linkage")
-"""Methods that may all compete where nothing is known of the clusters."""
+"""The methods that ``"auto"`` lets compete in the space of x."""
 
-AUTO = ("gmm", "spectral")
+STARTS_ON_PCA = ("gmm", "spectral")  # of principal components, where a trial of the flows takes longest
 
 
 @dataclass(frozen=True)
@@ -256,6 +256,6 @@ def as_initializers(given: object, features: int, warmup_epochs: int = 20) -> li
     if given is None or (isinstance(given, str) and given == "random"):
         return [None]
     if isinstance(given, str) and given == "auto":
-        space = None if features <= PCA_FEATURES else "pca"
-        return [Initializer(method, space, warmup_epochs) for method in AUTO]
+        methods, space = (STARTS, None) if features <= PCA_FEATURES else (STARTS_ON_PCA, "pca")
+        return [Initializer(method, space, warmup_epochs) for method in methods]
     return [given if isinstance(given, Initializer) else Initializer(given, None, warmup_epochs)]  # type: ignore[arg-type]

@@ -101,8 +101,10 @@ def fit(
             ``"ward"``, ``"linkage"``, a scikit-learn clusterer, responsibilities ``(N, K)``, a function, with labels a
             classifier such as ``LabelSpreading``, or an :class:`~pyro_vmonf.Initializer`, which says what these are and
             names the space to cluster in; a list of such, which compete, or
-            :class:`~pyro_vmonf.training.Restarts`; ``"auto"`` for a Gaussian mixture and a spectral clustering, of x
-            or of 30 principal components where it has more features; None for the parameters as they are.
+            :class:`~pyro_vmonf.training.Restarts`; ``"auto"`` for the first three Gaussian mixtures, a spectral
+            clustering, Ward's and single linkage, or for a Gaussian mixture and a spectral clustering of 30 principal
+            components where x has more features; None for the parameters as they are. Of those that find the same
+            clusters one competes for all.
         objective: What is minimised. It is ``Elbo()``, and ``Elbo() + LabelTerm()`` with labels, if it is not given.
         config: The numbers of the fit.
         step: ``"auto"`` for steps that repeat captured operations where these are many, and eager ones elsewhere (see
