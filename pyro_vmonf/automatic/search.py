@@ -369,7 +369,7 @@ class Search:
         """Returns the best warp, or none if it is not better than that."""
         # Flows that took no step are the start, but behind splines of features it is another.
         steps = {warp: tries[warp].warmup + tries[warp].steps for warp in self.warps}
-        able = [warp for warp in self.warps if steps[warp] or warp in ("N", "M")] or self.warps
+        able = [warp for warp in self.warps if steps[warp] or warp == "N" or WARPS[warp].marginal] or self.warps
         best = max(able, key=lambda warp: self.mean(tries[warp].judged))
         if "N" not in able:
             return best
