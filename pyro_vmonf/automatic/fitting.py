@@ -95,6 +95,8 @@ def fit_mixture(
     Warns:
         ColumnWarning: If columns are constant, linear functions of others, or have few distinct values.
         InitializationWarning: If one of the clusterings of ``"auto"`` fails; the others compete without it.
+        InferenceGapWarning: If the encoder and the exact posterior choose different components for more than 5 % of
+            the held-out points.
         SearchWarning: If a Gaussian mixture describes the points as well, or clusterings that agree with each other
             do not agree with the result.
 

@@ -22,6 +22,7 @@ from pyro_vmonf.automatic.training import (
     EnsembleData,
     Trained,
     block_of,
+    disagreements,
     elbos,
     kept_elbos,
     restore,
@@ -32,6 +33,7 @@ from pyro_vmonf.automatic.training import (
 from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.checkpointing.search_report import Choice, Row, SearchReport
 from pyro_vmonf.checkpointing.stages import Stages
+from pyro_vmonf.evaluation.agreement import warn_of_share
 from pyro_vmonf.initialization.gaussians import cluster_gaussians
 from pyro_vmonf.initialization.separation import edge_cut, nearest_neighbours
 
@@ -54,6 +56,7 @@ class Try:
         cut: The share of neighbour edges that the labels cut.
         accuracy: Of held-out labels that are given, the share that the encoder tells, or None without labels.
         encoder_warmup: The number of steps of the encoder's own warm-up, with labels.
+        apart: The share of held-out points for which encoder and exact posterior choose different components.
     """
 
     warp: str
@@ -65,6 +68,7 @@ class Try:
     cut: float
     accuracy: float | None = None
     encoder_warmup: int | None = None
+    apart: float = 0.0
 
     @property
     def judged(self) -> Tensor:
@@ -207,7 +211,9 @@ class Search:
         warmup, steps = (0, 0) if trained is None else (int(trained.warmup[start]), int(trained.steps[start]))
         accuracy, penalty = self.accuracies(ensemble)[start], self.config.nats_per_edge * cut
         own = None if trained is None or self.labels is None else int(trained.encoder_warmup[start])
-        return Try(warp, values, penalty, self.mean(elbo), warmup, steps, cut, accuracy, own)
+        x = self.held.repeat_interleave(ensemble.size // len(self.folds), 0)
+        apart = disagreements(ensemble, x).unflatten(0, (len(self.folds), -1))[:, start].double()
+        return Try(warp, values, penalty, self.mean(elbo), warmup, steps, cut, accuracy, own, self.mean(apart))
 
     # ---- the competition
 
@@ -301,6 +307,8 @@ class Search:
             one, best = other[0], "N"
             self.rows.append(self.row(one, "N", self.mean(other[1]), 0, self.cut_of(one.labels[self.seen])[0]))
         final = self.refit(one, tries[best], best)
+        if best != "N" and self.labels is None:  # with labels the encoder is kept by what they say
+            warn_of_share(tries[best].apart, points="held-out points", stacklevel=4)
         concerns = [disagreement(self.candidates, self.labels_of(final)[0], self.seen)]
         if best == "N" and len(self.warps) > 1:
             concerns.append("A Gaussian mixture describes held-out points as well as flows do, and is the result.")

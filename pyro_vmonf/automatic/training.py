@@ -18,6 +18,7 @@ __all__ = [
     "EnsembleData",
     "Trained",
     "block_of",
+    "disagreements",
     "elbos",
     "kept_elbos",
     "restore",
@@ -131,6 +132,13 @@ def elbos(ensemble: Ensemble, x: Tensor) -> Tensor:
     """Returns the ELBO of points ``(V, N, D)`` under each mixture, ``(V, N)``."""
     tables = [ensemble(some) for some in x.to(ensemble.log_weights).split(block_of(ensemble), 1)]
     return torch.cat([(log_q.exp() * (log_joint - log_q)).sum(1) for log_joint, log_q in tables], 1)
+
+
+@torch.no_grad()
+def disagreements(ensemble: Ensemble, x: Tensor) -> Tensor:
+    """Returns at which points encoder and exact posterior choose different components, ``(V, N)``."""
+    tables = [ensemble(some) for some in x.to(ensemble.log_weights).split(block_of(ensemble), 1)]
+    return torch.cat([log_joint.argmax(1) != log_q.argmax(1) for log_joint, log_q in tables], 1)
 
 
 def kept_elbo(log_joint: Tensor, log_q: Tensor, target: Tensor) -> Tensor:

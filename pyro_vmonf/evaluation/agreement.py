@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pyro_vmonf.evaluation.evaluating import Evaluation
 
-__all__ = ["MAX_DISAGREEMENT", "InferenceGapWarning", "disagreement", "warn_of_disagreement"]
+__all__ = ["MAX_DISAGREEMENT", "InferenceGapWarning", "disagreement", "warn_of_disagreement", "warn_of_share"]
 
 MAX_DISAGREEMENT = 0.05
 """The share of points above which a fit warns."""
@@ -60,13 +60,28 @@ def warn_of_disagreement(
         >>> log_q = torch.tensor([[0.8, 0.2], [0.1, 0.9]]).log()
         >>> warn_of_disagreement(Evaluation(log_q, log_q, Labels([0, 1])))  # they agree
     """
-    share = disagreement(evaluation, weight)
+    warn_of_share(disagreement(evaluation, weight), points=points, stacklevel=stacklevel + 1)
+
+
+def warn_of_share(share: float, *, points: str = "points", stacklevel: int = 2) -> None:
+    """Warns where a share of points for which encoder and exact posterior differ is above 5 %.
+
+    Args:
+        share: The share.
+        points: What the points are called in the warning.
+        stacklevel: As of ``warnings.warn``; 2 for the caller of this function.
+
+    Warns:
+        InferenceGapWarning: Saying for how many per cent, and which of the two to trust.
+
+    Examples:
+        >>> from pyro_vmonf.evaluation.agreement import warn_of_share
+        >>> warn_of_share(0.01)
+    """
     if share > MAX_DISAGREEMENT:
         message = (
-            f"the encoder and the exact posterior choose different components for {100 * share:.1f} % of the {points};"
-        )
-        message += " for the clusters of the fitted density trust the exact posterior,"
-        message += (
-            " evaluate(model, guide, x).responsibilities; more epochs or a larger network bring the encoder closer"
+            f"the encoder and the exact posterior choose different components for {100 * share:.1f} % of the {points}; "
+            "for the clusters of the fitted density trust the exact posterior, evaluate(model, guide, "
+            "x).responsibilities; longer training or a larger network brings the encoder closer"
         )
         warnings.warn(message, InferenceGapWarning, stacklevel=stacklevel)
