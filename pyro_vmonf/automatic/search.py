@@ -10,6 +10,7 @@ from torch import Tensor
 from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Folds, folds_of
+from pyro_vmonf.automatic.label_encoder import teach_encoders, teach_encoders_for
 from pyro_vmonf.automatic.labelled import accuracy_of, labelled_folds
 from pyro_vmonf.automatic.starts import Candidate, gaussians_on
 from pyro_vmonf.automatic.training import READ, EnsembleData, Schedule, Trained, elbos, kept_elbos, train, train_for
@@ -102,6 +103,7 @@ class Search:
         self.held = torch.stack([x[rows] for rows in self.folds.held_out])
         self.held_weight = torch.stack([weight[rows] for rows in self.folds.held_out])
         self.rows: list[Row] = []
+        self.encoders: tuple[Ensemble, int] | None = None  # with labels, those of the folds, and their steps
 
     # ---- parts of an ensemble
 
@@ -232,7 +234,7 @@ class Search:
             self.candidates = self.with_covariances()
             start = self.build("N", self.candidates, self.folds.kept)
             chosen, reasons = self.choose()
-            tries = {"N": self.scored("N", start, self.candidates, None, chosen)}
+            tries = {"N": self.unwarped(start, chosen)}
             affine = start  # until A is trained, which comes first
             for warp in ("A", "P", "S", "AP", "AS"):
                 tries[warp], trained = self.alone(warp, self.candidates[chosen], affine)
@@ -265,6 +267,17 @@ class Search:
         if self.labels is not None and len(self.candidates) == 1:
             return 0, []
         return self.nominate({warp: self.compete(warp) for warp in ("P", "A")})
+
+    def unwarped(self, start: Ensemble, chosen: int) -> Try:
+        """Returns how the chosen start does without a warp; with labels, with encoders that were taught first."""
+        if self.labels is None:
+            return self.scored("N", start, self.candidates, None, chosen)
+        one = self.candidates[chosen]
+        data, held_out = self.data([one], self.folds.kept), self.data([one], self.folds.held_out)
+        ensemble = self.build("N", [one], self.folds.kept).to(data.x.dtype)
+        at = teach_encoders(ensemble, data, held_out, self.noise, LONG, len(self.folds))
+        self.encoders = ensemble, int(at[0])
+        return self.scored("N", ensemble, [one], None, 0)
 
     def nominate(self, results: dict[str, tuple[Ensemble, Trained]]) -> tuple[int, list[str]]:
         """Returns the number of the start that is chosen, and why.
@@ -301,6 +314,8 @@ class Search:
         """Trains the chosen start with a warp, grown on a trained A where the warp contains it."""
         self.progress(f"{one.name}, warp {warp}")
         ensemble = self.build(warp, [one], self.folds.kept)
+        if self.encoders is not None:
+            ensemble.copy_from(self.encoders[0], range(len(self.folds)))
         if len(warp) == 2:
             ensemble.copy_from(affine, range(len(self.folds)))
         trained = self.trained(ensemble, [one], replace(LONG, warmup=0) if len(warp) == 2 else LONG)
@@ -331,6 +346,10 @@ class Search:
         whole = [torch.arange(len(self.x))]
         data, base = self.data([one], whole), "A" if len(warp) == 2 else warp
         ensemble = self.build(base, [one], whole)
+        if self.encoders is not None:
+            taught = self.build("N", [one], whole).to(data.x.dtype)
+            teach_encoders_for(taught, data, self.noise, LONG, self.encoders[1])
+            ensemble.copy_from(taught, [0])
         if warp == "N":
             return ensemble
         first = tries[base]

@@ -12,7 +12,19 @@ from pyro_vmonf.automatic.label_terms import bounds, known, label_log_probs, lab
 from pyro_vmonf.steps.replay import CaptureError, Replay
 from pyro_vmonf.steps.rows import RowAdam
 
-__all__ = ["READ", "EnsembleData", "Schedule", "Trained", "elbos", "kept_elbos", "train", "train_for"]
+__all__ = [
+    "READ",
+    "Ascent",
+    "EnsembleData",
+    "Schedule",
+    "Score",
+    "Trained",
+    "elbos",
+    "kept_elbos",
+    "label_term",
+    "train",
+    "train_for",
+]
 
 LEAST_BATCH, MOST_BATCH = 32, 256
 WORTH_A_CAPTURE = 60  # steps
@@ -248,7 +260,7 @@ class Ascent:
             better = now > best + LEAST_GAIN
             best, at = torch.where(better, now, best), torch.where(better, step, at)
             keep(self.ensemble, state, better.repeat(1, self.ensemble.size // better.shape[1]))
-            if step - int(at.max()) > patience:
+            if step - int(at[0].max()) > patience:  # of the flows, where encoders have steps of their own
                 break
         restore(self.ensemble, state)
         return at, best

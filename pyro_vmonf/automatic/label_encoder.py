@@ -1,0 +1,71 @@
+"""Encoders that learn a start's responsibilities and labels before any flow does."""
+
+import torch
+from torch import Tensor
+
+from pyro_vmonf.automatic.ensemble import Ensemble
+from pyro_vmonf.automatic.training import READ, Ascent, EnsembleData, Schedule, Score, label_term
+from pyro_vmonf.steps.rows import RowAdam
+
+__all__ = ["EncoderAscent", "teach_encoders", "teach_encoders_for"]
+
+
+class EncoderAscent(Ascent):
+    """Steps of Adam on Σ r(z) log q(z | x), and on log q(y | x) of labelled points, for the encoders alone.
+
+    The arguments are those of :class:`~pyro_vmonf.automatic.training.Ascent`.
+    """
+
+    def __init__(self, ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule, steps: int) -> None:
+        super().__init__(ensemble, data, noise, schedule, is_taught=True, steps=steps)
+        self.optimizer = RowAdam([list(ensemble.encoder.parameters())], [schedule.encoder_rate], ensemble.size)
+
+    def gradient(self, x: Tensor, target: Tensor, weight: Tensor, *more: Tensor) -> list[Tensor]:
+        """Sets the gradient of a batch, and returns the objective."""
+        self.optimizer.write()
+        _, points, labels, mass = more
+        value = said(self.ensemble, x + torch.randn_like(x) @ self.noise, target)
+        value = (weight * value).sum(-1) / weight.sum(-1)
+        value = value + label_term(self.ensemble, points + torch.randn_like(points) @ self.noise, labels, mass)
+        self.optimizer.set_gradient(torch.autograd.grad(value.sum(), self.optimizer.parameters))
+        return [value.detach()]
+
+
+def said(ensemble: Ensemble, x: Tensor, target: Tensor) -> Tensor:
+    """Returns Σ r(z) log q(z | x) of points, ``(V, N)``."""
+    return (target.mT * ensemble.encoder.table(x).log_softmax(1)).sum(1)
+
+
+def teach_encoders(
+    ensemble: Ensemble, data: EnsembleData, held_out: EnsembleData, noise: Tensor, schedule: Schedule, folds: int
+) -> Tensor:
+    """Teaches encoders the responsibilities of their starts, until held-out points say no more.
+
+    Args:
+        ensemble: The mixtures: F folds of C starts, folds first.
+        data: Their points, some of them with labels.
+        held_out: Other points of theirs.
+        noise: The matrix ``(D, D)`` of the noise that is added to the points.
+        schedule: The numbers of the training; the greatest number of steps is that of the warm-up.
+        folds: The number F of folds.
+
+    Returns:
+        The step at which each start was best, ``(C,)``.
+    """
+    score = Score(ensemble, held_out, folds)
+
+    @torch.no_grad()
+    def now() -> Tensor:
+        pairs = zip(held_out.x.split(READ, 1), held_out.target.split(READ, 1), strict=True)
+        return score.pooled(torch.cat([said(ensemble, x, r) for x, r in pairs], 1)[None])
+
+    at, _ = EncoderAscent(ensemble, data, noise, schedule, schedule.warmup).best(now, schedule.patience)
+    return at[0]
+
+
+def teach_encoders_for(ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule, steps: int) -> None:
+    """Teaches encoders for a number of steps; for the other arguments see :func:`teach_encoders`."""
+    ascent = EncoderAscent(ensemble, data, noise, schedule, steps)
+    for _ in ascent.run():
+        pass
+    ascent.optimizer.write()
