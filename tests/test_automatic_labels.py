@@ -11,7 +11,7 @@ from pyro_vmonf import evaluate, fit_mixture
 from pyro_vmonf.automatic import search
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import FEW
-from pyro_vmonf.automatic.label_encoder import said, teach_encoders, teach_encoders_for
+from pyro_vmonf.automatic.label_encoder import copy_encoders, said, teach_encoders, teach_encoders_for
 from pyro_vmonf.automatic.label_methods import LABEL_METHODS, clamped_mixture
 from pyro_vmonf.automatic.label_starts import labelled_candidates, members_of, weights_of
 from pyro_vmonf.automatic.label_terms import bounds, known, label_log_probs
@@ -180,15 +180,19 @@ def test_encoders_learn_before_flows(steps):
     data = replace(data_of(x, (y + 1) % K, (3, 3)), target=target.expand(2, -1, -1).clone())
     ensemble = ensemble_of(x, y)
     noise, flows = 0.05 * torch.eye(2).double(), [p.clone() for p in ensemble.groups()[0]]
-    before = said(ensemble, data.x, data.target).mean()
-    at = teach_encoders(ensemble, data, data, noise, Schedule(steps, 0, 50), folds=2)
-    assert at.shape == (1,)
+    before = said(ensemble, data.x, data.target).mean().detach()
+    at, score = teach_encoders(ensemble, data, data, noise, Schedule(steps, 0, 50), folds=2)
+    assert at.shape == score.shape == (1,)
     assert 0 < int(at[0]) <= steps
-    after = said(ensemble, data.x, data.target).mean()
+    after = said(ensemble, data.x, data.target).mean().detach()
     assert float(after) > float(before)
+    torch.testing.assert_close(score[0], after)
+    other = ensemble_of(x, y)
+    copy_encoders(other, ensemble, [1, 0])
+    torch.testing.assert_close(said(other, data.x, data.target).mean().detach(), after)
     assert all(torch.equal(a, b) for a, b in zip(flows, ensemble.groups()[0], strict=True))
     teach_encoders_for(ensemble, data, noise, Schedule(steps, 0, 50), steps)
-    assert float(said(ensemble, data.x, data.target).mean()) > float(after)
+    assert float(said(ensemble, data.x, data.target).mean().detach()) > float(after)
 
 
 @pytest.mark.parametrize("name", sorted(LABEL_METHODS))

@@ -1,13 +1,34 @@
 """Encoders that learn a start's responsibilities and labels before any flow does."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from pyro_vmonf.automatic.ensemble import Ensemble
+from pyro_vmonf.automatic.ensemble import Ensemble, tensors_of
+from pyro_vmonf.automatic.starts import Candidate
 from pyro_vmonf.automatic.training import READ, Ascent, EnsembleData, Schedule, Score, label_term
 from pyro_vmonf.steps.rows import RowAdam
 
-__all__ = ["EncoderAscent", "teach_encoders", "teach_encoders_for"]
+__all__ = ["EncoderAscent", "TaughtEncoders", "copy_encoders", "teach_encoders", "teach_encoders_for"]
+
+
+@dataclass(frozen=True)
+class TaughtEncoders:
+    """Encoders of the folds that learned the responsibilities of a start.
+
+    Attributes:
+        ensemble: Mixtures with these encoders and others.
+        rows: Which of the mixtures, one for each fold.
+        start: The start, with the type of covariances from which they began.
+        steps: The number of steps for which they learned.
+    """
+
+    ensemble: Ensemble
+    rows: Sequence[int]
+    start: Candidate
+    steps: int
 
 
 class EncoderAscent(Ascent):
@@ -38,7 +59,7 @@ def said(ensemble: Ensemble, x: Tensor, target: Tensor) -> Tensor:
 
 def teach_encoders(
     ensemble: Ensemble, data: EnsembleData, held_out: EnsembleData, noise: Tensor, schedule: Schedule, folds: int
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Teaches encoders the responsibilities of their starts, until held-out points say no more.
 
     Args:
@@ -50,7 +71,7 @@ def teach_encoders(
         folds: The number F of folds.
 
     Returns:
-        The step at which each start was best, ``(C,)``.
+        The step at which each start was best, and the mean Σ r(z) log q(z | x) of held-out points, both ``(C,)``.
     """
     score = Score(ensemble, held_out, folds)
 
@@ -59,8 +80,8 @@ def teach_encoders(
         pairs = zip(held_out.x.split(READ, 1), held_out.target.split(READ, 1), strict=True)
         return score.pooled(torch.cat([said(ensemble, x, r) for x, r in pairs], 1)[None])
 
-    at, _ = EncoderAscent(ensemble, data, noise, schedule, schedule.warmup).best(now, schedule.patience)
-    return at[0]
+    at, best = EncoderAscent(ensemble, data, noise, schedule, schedule.warmup).best(now, schedule.patience)
+    return at[0], best[0]
 
 
 def teach_encoders_for(ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule, steps: int) -> None:
@@ -69,3 +90,12 @@ def teach_encoders_for(ensemble: Ensemble, data: EnsembleData, noise: Tensor, sc
     for _ in ascent.run():
         pass
     ascent.optimizer.write()
+
+
+@torch.no_grad()
+def copy_encoders(ensemble: Ensemble, other: Ensemble, rows: Sequence[int]) -> None:
+    """Gives the mixtures of an ensemble the encoders of some of another, as many as it has mixtures."""
+    theirs = dict(tensors_of(other))
+    for name, tensor in tensors_of(ensemble):
+        if name.startswith("encoder"):
+            tensor.copy_(theirs[name][list(rows)])

@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Folds, folds_of
-from pyro_vmonf.automatic.label_encoder import teach_encoders, teach_encoders_for
+from pyro_vmonf.automatic.label_encoder import TaughtEncoders, copy_encoders, teach_encoders, teach_encoders_for
 from pyro_vmonf.automatic.labelled import accuracy_of, labelled_folds
 from pyro_vmonf.automatic.starts import Candidate, gaussians_on
 from pyro_vmonf.automatic.training import READ, EnsembleData, Schedule, Trained, elbos, kept_elbos, train, train_for
@@ -103,7 +103,7 @@ class Search:
         self.held = torch.stack([x[rows] for rows in self.folds.held_out])
         self.held_weight = torch.stack([weight[rows] for rows in self.folds.held_out])
         self.rows: list[Row] = []
-        self.encoders: tuple[Ensemble, int] | None = None  # with labels, those of the folds, and their steps
+        self.encoders: TaughtEncoders | None = None  # with labels
 
     # ---- parts of an ensemble
 
@@ -273,11 +273,20 @@ class Search:
         if self.labels is None:
             return self.scored("N", start, self.candidates, None, chosen)
         one = self.candidates[chosen]
-        data, held_out = self.data([one], self.folds.kept), self.data([one], self.folds.held_out)
-        ensemble = self.build("N", [one], self.folds.kept).to(data.x.dtype)
-        at = teach_encoders(ensemble, data, held_out, self.noise, LONG, len(self.folds))
-        self.encoders = ensemble, int(at[0])
+        self.encoders = self.taught_encoders(one)
+        ensemble = self.build("N", [one], self.folds.kept)
+        copy_encoders(ensemble, self.encoders.ensemble, self.encoders.rows)
         return self.scored("N", ensemble, [one], None, 0)
+
+    def taught_encoders(self, one: Candidate) -> TaughtEncoders:
+        """Returns encoders that learned the start, from discriminants of the type that says held-out points best."""
+        options = [replace(one, covariance_type=kind) for kind in COVARIANCE_TYPES]
+        data, held_out = self.data(options, self.folds.kept), self.data(options, self.folds.held_out)
+        ensemble = self.build("N", options, self.folds.kept).to(data.x.dtype)
+        at, score = teach_encoders(ensemble, data, held_out, self.noise, LONG, len(self.folds))
+        best = int(score.argmax())
+        rows = range(best, ensemble.size, len(options))
+        return TaughtEncoders(ensemble, rows, options[best], int(at[best]))
 
     def nominate(self, results: dict[str, tuple[Ensemble, Trained]]) -> tuple[int, list[str]]:
         """Returns the number of the start that is chosen, and why.
@@ -315,7 +324,7 @@ class Search:
         self.progress(f"{one.name}, warp {warp}")
         ensemble = self.build(warp, [one], self.folds.kept)
         if self.encoders is not None:
-            ensemble.copy_from(self.encoders[0], range(len(self.folds)))
+            copy_encoders(ensemble, self.encoders.ensemble, self.encoders.rows)
         if len(warp) == 2:
             ensemble.copy_from(affine, range(len(self.folds)))
         trained = self.trained(ensemble, [one], replace(LONG, warmup=0) if len(warp) == 2 else LONG)
@@ -347,9 +356,9 @@ class Search:
         data, base = self.data([one], whole), "A" if len(warp) == 2 else warp
         ensemble = self.build(base, [one], whole)
         if self.encoders is not None:
-            taught = self.build("N", [one], whole).to(data.x.dtype)
-            teach_encoders_for(taught, data, self.noise, LONG, self.encoders[1])
-            ensemble.copy_from(taught, [0])
+            taught = self.build("N", [self.encoders.start], whole).to(data.x.dtype)
+            teach_encoders_for(taught, data, self.noise, LONG, self.encoders.steps)
+            copy_encoders(ensemble, taught, [0])
         if warp == "N":
             return ensemble
         first = tries[base]
