@@ -1,5 +1,6 @@
 """Labels in the default call: merged with equal rows, dealt out among folds, taught, and told in the report."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,6 +12,7 @@ from pyro_vmonf import evaluate, fit_mixture
 from pyro_vmonf.automatic import Schedule, SearchConfig, fitting
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import FEW
+from pyro_vmonf.automatic.label_encoder import copy_encoders, said, teach_encoders, teach_encoders_for
 from pyro_vmonf.automatic.label_methods import LABEL_METHODS, clamped_mixture
 from pyro_vmonf.automatic.label_starts import labelled_candidates, members_of, weights_of
 from pyro_vmonf.automatic.label_terms import bounds, known, label_log_probs
@@ -55,6 +57,7 @@ def short(monkeypatch):
 def test_labels_as_probabilities():
     assert as_probabilities(None, 3, 2) is None
     assert as_probabilities([-1, -1, -1], 3, 2) is None
+    assert as_probabilities([0, -1, 0], 3, 1) is None
     assert as_probabilities([1, -1, 0], 3, 2).tolist() == [[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
     soft = torch.tensor([[0.25, 0.75], [-1.0, -1.0]])
     assert as_probabilities(soft, 2, 2).tolist() == [[0.25, 0.75], [0.0, 0.0]]
@@ -174,6 +177,28 @@ def test_flows_and_encoders_have_their_own_warm_up():
     ensemble, data = ensemble_of(x, y), data_of(x, y, (3, 3))
     found = train(ensemble, data, data, 0.05 * torch.eye(2).double(), Schedule(40, 20, 10), folds=2)
     assert found.encoder_warmup.shape == found.warmup.shape == (1,)
+
+
+@pytest.mark.parametrize("steps", [30, 100])  # eager, and captured
+def test_encoders_learn_before_flows(steps):
+    x, y = points()
+    target = (0.9 * torch.nn.functional.one_hot((y + 1) % K, K) + 0.1 / K).double()
+    data = replace(data_of(x, (y + 1) % K, (3, 3)), target=target.expand(2, -1, -1).clone())
+    ensemble = ensemble_of(x, y)
+    noise, flows = 0.05 * torch.eye(2).double(), [p.clone() for p in ensemble.groups()[0]]
+    before = said(ensemble, data.x, data.target).mean().detach()
+    at, score = teach_encoders(ensemble, data, data, noise, Schedule(steps, 0, 50), folds=2)
+    assert at.shape == score.shape == (1,)
+    assert 0 < int(at[0]) <= steps
+    after = said(ensemble, data.x, data.target).mean().detach()
+    assert float(after) > float(before)
+    torch.testing.assert_close(score[0], after)
+    other = ensemble_of(x, y)
+    copy_encoders(other, ensemble, [1, 0])
+    torch.testing.assert_close(said(other, data.x, data.target).mean().detach(), after)
+    assert all(torch.equal(a, b) for a, b in zip(flows, ensemble.groups()[0], strict=True))
+    teach_encoders_for(ensemble, data, noise, Schedule(steps, 0, 50), steps)
+    assert float(said(ensemble, data.x, data.target).mean().detach()) > float(after)
 
 
 @pytest.mark.parametrize("name", sorted(LABEL_METHODS))

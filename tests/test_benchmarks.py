@@ -37,6 +37,10 @@ COMMANDS = {
         *("--sets", "few-clouds", "--methods", "gmm", "ward", "--splits", "1"),
         *("--out", "default-call"),
     ],
+    "default_labels": [
+        *("--sets", "few-clouds", "--methods", "spreading", "discriminant", "--labels", "5", "--splits", "1"),
+        *("--out", "default-labels"),
+    ],
     "equal": ["--only", "start"],
     "hostile": ["--kills", "5", "--kinds", "start"],
     "size": [],

@@ -9,7 +9,7 @@ import numpy as np
 from default_parts import tables
 from default_parts.shapes import SHAPES
 
-__all__ = ["SETS", "TUNED", "VERSION", "Points", "Split", "load", "split", "tag"]
+__all__ = ["SETS", "TUNED", "VERSION", "Points", "Split", "load", "parts", "split", "tag"]
 
 VERSION = 1  # of the data, of how they are made and split
 MOST = 5_000
@@ -89,9 +89,13 @@ def load(name):
     return Points(tables.independent(x) if SETS[name].kind == "table" else x, y)
 
 
-def split(points, index):
-    """The split of a number: 70 in 100 points to train on, the others to test."""
+def parts(points, index):
+    """The rows of a split: 70 in 100 points to train on, the others to test."""
     order = np.random.default_rng([VERSION, index]).permutation(len(points.x))
-    count = round((1 - TEST_SHARE) * len(order))
-    train, test = order[:count], order[count:]
+    return np.split(order, [round((1 - TEST_SHARE) * len(order))])
+
+
+def split(points, index):
+    """The split of a number."""
+    train, test = parts(points, index)
     return Split(points.x[train], points.x[test], points.y[test], points.k)

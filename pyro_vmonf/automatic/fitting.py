@@ -49,7 +49,7 @@ def fit_mixture(
     seed: int = 0,
     progress: bool = True,
 ) -> tuple[FlowMixture, SoftmaxEncoder, History]:
-    """Fits a mixture of flows whose start, flows and number of steps are chosen by the data.
+    r"""Fits a mixture of flows whose start, flows and number of steps are chosen by the data.
 
     The points are standardised. Gaussian mixtures and clusterings compete as starts: each becomes a mixture of flows
     that has exactly the density of its Gaussians, with an encoder that has exactly their responsibilities, and is
@@ -59,12 +59,24 @@ def fit_mixture(
     share of edges that their labels cut, and the best is trained on all points for as many steps. Where it is not
     better than the best of the Gaussian mixtures by half a standard error, the result is that Gaussian mixture.
 
+    With labels, each component is a class. The clusterings are put in the order that agrees best with the labels, label
+    spreading, two classifiers and Gaussian mixtures in which labelled points keep their labels join them, and the start
+    r(z | x) is the mean of all, weighed by the likelihood of labels that were hidden from them in turn. The encoders
+    learn it first, and then all is trained by the objective of ``fit``, with one term more::
+
+        mean over labelled points of log p(x, y), and over the others of the ELBO, by their numbers
+        + mean over labelled points of log q(y | x) + mean over all points of Σ_z r(z | x) log q(z | x)
+
+    The last keeps the encoder by the start where the density does not follow the classes. Held-out points judge by the
+    ELBO and that term; of their labels the fold knows nothing, and the report says how many of them it tells. Where
+    there are fewer than two labels for each class to hide, or a class that no label names, the clusterings compete.
+
     Args:
         x: The points ``(N, D)``: a tensor, an array, a data frame or rows of numbers, finite, in any units.
         n_components: The number K of components.
-        y: Labels, integers ``(N,)``, −1 where unlabelled, or probabilities of the classes ``(N, K)``, −1 throughout a
-            row where there is none; None for none. Each component is a class. With labels, starts learn from them too,
-            and the objective is that of ``fit``.
+        y: Labels, integers ``(N,)`` from 0 to K − 1, −1 where there is none; or soft labels, the probabilities of the
+            components ``(N, K)``, −1 throughout a row where there is none; or None. Components that no label names are
+            left for the clusters to find. Equal rows of x are one point, whose label is the weighted mean of theirs.
         sample_weight: The weights of the points ``(N,)``, at least 0: a point of weight 2 counts as two.
         validation: Points ``(M, D)`` to choose by, on which nothing is trained, or the fraction of x to hold out. By
             default a fifth of x is held out, and of up to 2,000 points each fifth in turn, in five folds.
@@ -73,8 +85,8 @@ def fit_mixture(
             ``"A"``, affine couplings that all share; ``"M"``, splines of single features that all share.
         weights: The weights of the components: ``"learned"``, ``"uniform"``, or K positive numbers that sum to 1, the
             greatest of which belongs to the greatest cluster, and so on, or with labels those of the classes.
-        initializer: The clusterings that compete, as ``fit`` takes them; ``"auto"`` for three Gaussian mixtures, a
-            spectral clustering, Ward's and single linkage.
+        initializer: The clusterings that compete, and with labels classifiers too, as ``fit`` takes them; ``"auto"``
+            for three Gaussian mixtures, a spectral clustering, Ward's and single linkage, and with labels those above.
         config: The numbers of the search.
         checkpoint: A file to which the mixtures are written after each part of the search; if it exists the search goes
             on from it, and ends as an unbroken one.
@@ -84,7 +96,7 @@ def fit_mixture(
 
     Returns:
         The model and the guide, plain Pyro modules in float64 that take x in its own units, and a history whose
-        ``search`` says what was tried and what each try scored.
+        ``search`` says what was tried and what each try scored. With labels, component c is class c.
 
     Raises:
         TypeError, ValueError: For data or settings that cannot be used, before any work. Missing and infinite values

@@ -13,7 +13,9 @@ LABEL_FOLDS = 5
 
 
 def as_probabilities(y: object, size: int, n_components: int) -> Tensor | None:
-    """Returns labels as probabilities of the components ``(N, K)``, all 0 where there is none; None for no label.
+    """Returns labels as probabilities of the components ``(N, K)``, all 0 where there is none.
+
+    It is None where there is no label at all, or one component, which every label names.
 
     Args:
         y: Integers ``(N,)``, −1 where there is none, or probabilities ``(N, K)``, −1 throughout a row without; or None.
@@ -28,7 +30,7 @@ def as_probabilities(y: object, size: int, n_components: int) -> Tensor | None:
         return None
     given = Labels(range(n_components)).check(y, size).cpu()
     has_label = is_labelled(given)
-    if not bool(has_label.any()):
+    if n_components == 1 or not bool(has_label.any()):
         return None
     if given.dim() == 1:
         given = torch.nn.functional.one_hot(given.clamp(min=0), n_components)

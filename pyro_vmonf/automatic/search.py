@@ -14,6 +14,7 @@ from pyro_vmonf.automatic.config import Schedule, SearchConfig
 from pyro_vmonf.automatic.covariances import covariance_types
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Folds, folds_of
+from pyro_vmonf.automatic.label_encoder import TaughtEncoders, copy_encoders, teach_encoders, teach_encoders_for
 from pyro_vmonf.automatic.labelled import accuracy_of
 from pyro_vmonf.automatic.marginals import gaussians_behind
 from pyro_vmonf.automatic.samples import sample_of
@@ -137,6 +138,7 @@ class Search:
         self.held = torch.stack([x[rows] for rows in self.folds.held_out]).to(device)
         self.held_weight = torch.stack([weight[rows] for rows in self.folds.held_out]).to(device)
         self.rows: list[Row] = []
+        self.encoders: TaughtEncoders | None = None  # with labels
 
     # ---- parts of an ensemble
 
@@ -297,7 +299,7 @@ class Search:
         if self.labels is None or len(self.candidates) > 1:
             results = {warp: self.compete(warp) for warp in self.warps if warp in COMPETING}
             chosen, reasons = self.nominate(results, start)
-        tries = {"N": self.scored("N", start, self.candidates, None, chosen)}
+        tries = {"N": self.unwarped(start, chosen)}
         for warp in [one for one in self.warps if one != "N"]:
             tries[warp] = self.alone(warp, chosen, results.get(warp))
         best, one = self.simplest(tries), self.candidates[chosen]
@@ -322,6 +324,27 @@ class Search:
     def row(self, one: Candidate, warp: str, elbo: float, steps: int, cut: float, accuracy: float | None = None) -> Row:
         """Returns a row of the report, with the ELBO in the units of x."""
         return Row(one.name, warp, elbo - self.log_units, steps, cut, accuracy)
+
+    def unwarped(self, start: Ensemble, chosen: int) -> Try:
+        """Returns how the chosen start does without a warp; with labels, with encoders that were taught first."""
+        if self.labels is None:
+            return self.scored("N", start, self.candidates, None, chosen)
+        one = self.candidates[chosen]
+        self.encoders = self.taught_encoders(one)
+        ensemble = self.build("N", [one], self.folds.kept)
+        copy_encoders(ensemble, self.encoders.ensemble, self.encoders.rows)
+        return self.scored("N", ensemble, [one], None, 0)
+
+    def taught_encoders(self, one: Candidate) -> TaughtEncoders:
+        """Returns encoders that learned the start, from discriminants of the type that says held-out points best."""
+        options = [replace(one, covariance_type=kind) for kind in covariance_types(self.x.shape[1])]
+        data, held_out = self.data(options, self.folds.kept), self.data(options, self.folds.held_out)
+        ensemble = self.build("N", options, self.folds.kept).to(data.x.dtype)
+        with isolated_random_state(self.seed):
+            at, score = teach_encoders(ensemble, data, held_out, self.noise, self.config.long, len(self.folds))
+        best = int(score.argmax())
+        rows = range(best, ensemble.size, len(options))
+        return TaughtEncoders(ensemble, rows, options[best], int(at[best]))
 
     def nominate(self, results: dict[str, tuple[Ensemble, Trained]], start: Ensemble) -> tuple[int, list[str]]:
         """Returns the number of the start that is chosen, and why.
@@ -361,7 +384,9 @@ class Search:
         """Trains the chosen start with a warp, unless it ended for want of patience, not steps, while all competed."""
         one, count = self.candidates[chosen], len(self.candidates)
         ensemble = self.build(warp, [one], self.folds.kept)
-        if before is not None and has_ended(before[1], chosen, self.config.short):
+        if self.encoders is not None and not ensemble.marginal:  # behind splines of features an encoder sees others
+            copy_encoders(ensemble, self.encoders.ensemble, self.encoders.rows)
+        if before is not None and self.encoders is None and has_ended(before[1], chosen, self.config.short):
             ensemble.copy_from(before[0], range(chosen, before[0].size, count))
             trained = before[1].of(chosen)
         else:
@@ -387,6 +412,11 @@ class Search:
         """Returns the chosen start and warp trained on all points for the number of steps found."""
         whole = [self.own]
         ensemble = self.build(warp, [one], whole)
+        if self.encoders is not None and not ensemble.marginal:
+            taught = self.build("N", [self.encoders.start], whole).to(self.noise.dtype)
+            with isolated_random_state(self.seed):
+                teach_encoders_for(taught, self.data([one], whole), self.noise, self.config.long, self.encoders.steps)
+            copy_encoders(ensemble, taught, [0])
         if warp == "N":
             return ensemble
         self.progress(f"{one.name}, warp {warp}, all points")

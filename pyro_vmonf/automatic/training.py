@@ -15,12 +15,17 @@ from pyro_vmonf.steps.replay import CaptureError, Replay
 from pyro_vmonf.steps.rows import RowAdam
 
 __all__ = [
+    "Ascent",
     "EnsembleData",
+    "Score",
     "Trained",
+    "ascend",
     "block_of",
     "disagreements",
     "elbos",
+    "interval_of",
     "kept_elbos",
+    "label_term",
     "restore",
     "state_of",
     "train",
@@ -179,15 +184,20 @@ class Ascent:
     def __init__(self, ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule, steps: int) -> None:
         self.ensemble, self.data, self.noise, self.schedule, self.steps = ensemble, data, noise, schedule, steps
         self.taught = torch.zeros((), dtype=data.x.dtype, device=data.x.device)
-        self.optimizer = RowAdam(ensemble.groups(), (schedule.rate, schedule.encoder_rate), ensemble.size)
+        self.optimizer = self.adam()
         self.inputs = [tensor[:, : data.batch_size].clone() for tensor in data.tensors]
         self.labelled = data.labelled()
         self.shown = [tensor[:, :MOST_SHOWN].clone() for tensor in self.labelled or ()]
         self.work = captured(self.gradient, [*self.inputs, *self.shown], steps)
 
+    def adam(self) -> RowAdam:
+        """Returns the optimizer of all that is trained."""
+        rates = self.schedule.rate, self.schedule.encoder_rate
+        return RowAdam(self.ensemble.groups(), rates, self.ensemble.size)
+
     def of(self, rows: Tensor) -> "Ascent":
         """Returns the ascent of some of the mixtures, which goes on from where it is."""
-        part = Ascent(self.ensemble.of(rows), self.data.of(rows), self.noise, self.schedule, self.steps)
+        part = type(self)(self.ensemble.of(rows), self.data.of(rows), self.noise, self.schedule, self.steps)
         part.optimizer.take(self.optimizer, rows)
         part.taught.copy_(self.taught)
         return part
@@ -248,7 +258,7 @@ class Score:
 
     def of(self, ensemble: Ensemble, rows: Tensor) -> "Score":
         """Returns the score of an ensemble of some of the mixtures."""
-        return Score(ensemble, self.held_out.of(rows), self.folds, self.calls)
+        return type(self)(ensemble, self.held_out.of(rows), self.folds, self.calls)
 
     @torch.no_grad()
     def each(self, x: Tensor, target: Tensor, taught: Tensor) -> list[Tensor]:
@@ -301,7 +311,8 @@ def ascend(ascent: Ascent, score: Score, is_taught: bool, steps: int) -> tuple[T
         better = now > best + LEAST_GAIN
         best, at = torch.where(better, now, best), torch.where(better, step, at)
         keep(ascent.ensemble, state, better[:, starts].repeat(1, score.folds), mixtures[:, starts].flatten())
-        waiting = (step - at.amax(0) <= patience)[starts].nonzero().squeeze(-1)
+        # Where flows and encoders have steps of their own, those of the flows say when a start has stopped.
+        waiting = (step - at[0] <= patience)[starts].nonzero().squeeze(-1)
         if not len(waiting):
             break
         if 2 * len(waiting) <= len(starts):
