@@ -92,14 +92,16 @@ def rival(build, *, labelled_only=False):
 
 
 class Quadratic:
-    """A quadratic discriminant whose covariances are shrunk as the library's are; scikit-learn's fails on few labels."""
+    """A quadratic discriminant with covariances shrunk as the library's are; scikit-learn's fails on few labels."""
 
     def fit(self, x, y):
+        """Sets the Gaussians of the classes."""
         points, classes = torch.as_tensor(x), torch.as_tensor(y)
         self.gaussians = cluster_gaussians(points, torch.nn.functional.one_hot(classes).double())
         return self
 
     def predict(self, x):
+        """Returns the classes."""
         return log_joint(torch.as_tensor(x), *self.gaussians).argmax(0).numpy()
 
 
