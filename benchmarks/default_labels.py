@@ -6,11 +6,11 @@
 
 Every method is given the training points of a split and the classes of 5 or 20 points a class, drawn at random, and
 says the classes of the test points. Rivals see standardised points: label spreading (ten neighbours), self-training
-around a logistic regression and around a support vector machine; a linear discriminant with a shrunk covariance and a
-quadratic one (``reg_param=0.5``), both of the labelled points alone; and our call's own start, carried to test points
-by the nearest training point. Each (set, method, version, labels, split) is a file in ``--out``, and those that are
-there are not run again; rivals have a constant version, ours the last commit that changed the library. Processes with
-different ``--part`` may share the work and the folder.
+around a logistic regression and around a support vector machine; a linear discriminant and a quadratic one, with
+shrunk covariances, of the labelled points alone; and our call's own start, carried to test points by the nearest
+training point. Each (set, method, version, labels, split) is a file in ``--out``, and those that are there are not run
+again; rivals have a constant version, ours the last commit that changed the library. Processes with different
+``--part`` may share the work and the folder.
 
 Prints and writes (``report-TAG.md``) for each number of labels the accuracy on test points; wins, ties and losses of
 ours, and how many are significant (a paired test over splits, corrected for overlapping training sets, and Holm's
