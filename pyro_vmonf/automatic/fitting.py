@@ -81,8 +81,9 @@ def fit_mixture(
         validation: Points ``(M, D)`` to choose by, on which nothing is trained, or the fraction of x to hold out. By
             default a fifth of x is held out, and of up to 2,000 points each fifth in turn, in five folds.
         components: What may be added to the Gaussians of a start: ``"auto"`` for all of the following, or some of
-            them: ``"N"``, nothing; ``"P"``, splines of each component; ``"S"``, splines that all components share;
-            ``"A"``, affine couplings that all share; ``"M"``, splines of single features that all share.
+            them: ``"N"``, nothing; ``"P"``, splines of each component; ``"PP"``, twice as many, which are tried where
+            these were best; ``"S"``, splines that all components share; ``"A"``, affine couplings that all share;
+            ``"M"``, splines of single features that all share.
         weights: The weights of the components: ``"learned"``, ``"uniform"``, or K positive numbers that sum to 1, the
             greatest of which belongs to the greatest cluster, and so on, or with labels those of the classes.
         initializer: The clusterings that compete, and with labels classifiers too, as ``fit`` takes them; ``"auto"``

@@ -41,6 +41,7 @@ from pyro_vmonf.initialization.separation import edge_cut, nearest_neighbours
 __all__ = ["Search"]
 
 COMPETING = ("P", "A")  # the warps under which all starts compete
+FINER = 0.3  # times the noise
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Try:
 
     Attributes:
         warp: The warp.
+        noise: The deviation of the noise, in those of a cluster.
         values: The held-out ELBO of each point of each fold ``(F, m)``.
         penalty: What is taken from it for the edges that the labels cut.
         elbo: The mean of the values.
@@ -61,6 +63,7 @@ class Try:
     """
 
     warp: str
+    noise: float
     values: Tensor
     penalty: float
     elbo: float
@@ -122,7 +125,8 @@ class Search:
         self.x, self.weight, self.candidates, self.seed = x, weight, list(candidates), seed
         self.progress: Callable[[str], None] = lambda text: None
         self.config = SearchConfig() if config is None else config
-        self.warps = [warp for warp in WARPS if warp in warps]
+        self.has_more_splines = {"P", "PP"} <= set(warps)  # which are tried where P was best
+        self.warps = [warp for warp in WARPS if warp in warps and not (warp == "PP" and self.has_more_splines)]
         self.weights, self.device, self.labels, self.log_units = weights, device, labels, log_units
         self.stages = Stages(None, {}) if stages is None else stages
         self.k = candidates[0].responsibilities.shape[1]
@@ -132,7 +136,7 @@ class Search:
         spread = cluster_gaussians(
             x[self.own], tied.responsibilities[self.own], covariance_type="tied", weight=weight[self.own]
         )[2][0]
-        self.noise = (self.config.noise * torch.linalg.cholesky(spread).mT).to(device, torch.get_default_dtype())
+        self.spread = torch.linalg.cholesky(spread).mT.to(device, torch.get_default_dtype())
         self.seen = self.own[sample_of(len(self.own), seed)]
         self.near = nearest_neighbours(x[self.seen].numpy(), self.config.neighbours)
         self.held = torch.stack([x[rows] for rows in self.folds.held_out]).to(device)
@@ -205,7 +209,13 @@ class Search:
         return float(np.mean([self.cut_of(one)[0] for one in labels]))
 
     def scored(
-        self, warp: str, ensemble: Ensemble, chosen: Sequence[Candidate], trained: Trained | None, start: int
+        self,
+        warp: str,
+        noise: float,
+        ensemble: Ensemble,
+        chosen: Sequence[Candidate],
+        trained: Trained | None,
+        start: int = 0,
     ) -> Try:
         """Returns how a start does with the warp of an ensemble of the chosen candidates."""
         values, cut = self.held_values(ensemble, chosen)[:, start], self.cut_by(ensemble, start)
@@ -215,7 +225,7 @@ class Search:
         own = None if trained is None or self.labels is None else int(trained.encoder_warmup[start])
         x = self.held.repeat_interleave(ensemble.size // len(self.folds), 0)
         apart = disagreements(ensemble, x).unflatten(0, (len(self.folds), -1))[:, start].double()
-        return Try(warp, values, penalty, self.mean(elbo), warmup, steps, cut, accuracy, own, self.mean(apart))
+        return Try(warp, noise, values, penalty, self.mean(elbo), warmup, steps, cut, accuracy, own, self.mean(apart))
 
     # ---- the competition
 
@@ -264,13 +274,15 @@ class Search:
         """Returns the mean held-out score of each of the candidates in an ensemble."""
         return torch.tensor([self.mean(values) for values in self.held_values(ensemble, chosen).unbind(1)])
 
-    def trained(self, name: str, ensemble: Ensemble, chosen: Sequence[Candidate], schedule: Schedule) -> Trained:
+    def trained(
+        self, name: str, ensemble: Ensemble, chosen: Sequence[Candidate], schedule: Schedule, noise: float
+    ) -> Trained:
         """Trains the chosen candidates in each fold, or takes what a stage of that name ended with."""
         if (done := self.stages.get(name, stage_tensors(ensemble, len(chosen)))) is not None:
             return restore_stage(ensemble, done)
         data, held_out = self.data(chosen, self.folds.kept), self.data(chosen, self.folds.held_out)
         with isolated_random_state(self.seed):
-            found = train(ensemble, data, held_out, self.noise, schedule, len(self.folds))
+            found = train(ensemble, data, held_out, noise * self.spread, schedule, len(self.folds))
         self.stages.put(name, stage_tensors(ensemble, len(chosen), found))
         return found
 
@@ -278,12 +290,12 @@ class Search:
         """Trains all candidates with one warp."""
         self.progress(f"{len(self.candidates)} starts, warp {warp}")
         ensemble = self.build(warp, self.candidates, self.folds.kept)
-        return ensemble, self.trained(f"starts.{warp}", ensemble, self.candidates, self.config.short)
+        return ensemble, self.trained(f"starts.{warp}", ensemble, self.candidates, self.config.short, self.config.noise)
 
     @property
     def parts(self) -> int:
         """The greatest number of trainings."""
-        return len([warp for warp in self.warps if warp in COMPETING]) + len(self.warps)
+        return len([warp for warp in self.warps if warp in COMPETING]) + len(self.warps) + 2
 
     def run(self, progress: Callable[[str], None] = lambda text: None) -> tuple[Ensemble, SearchReport]:
         """Returns the chosen mixture, trained on all points, and what was tried.
@@ -299,41 +311,51 @@ class Search:
         if self.labels is None or len(self.candidates) > 1:
             results = {warp: self.compete(warp) for warp in self.warps if warp in COMPETING}
             chosen, reasons = self.nominate(results, start)
-        tries = {"N": self.unwarped(start, chosen)}
-        for warp in [one for one in self.warps if one != "N"]:
-            tries[warp] = self.alone(warp, chosen, results.get(warp))
-        best, one = self.simplest(tries), self.candidates[chosen]
-        self.rows += [self.row(one, t.warp, t.elbo, t.warmup + t.steps, t.cut, t.accuracy) for t in tries.values()]
+        plain, one = self.unwarped(start, chosen), self.candidates[chosen]
+        tries = [self.alone(warp, self.config.noise, chosen, results.get(warp)) for warp in self.warps if warp != "N"]
+        tries = self.refined([plain, *tries], chosen)
+        self.rows += [self.row(one, t) for t in tries]
+        best = self.simplest(tries)
         other = self.best_mixture(start) if "N" in self.warps else None
-        if other is not None and not self.is_better(tries[best].values, other[1]):
-            one, best = other[0], "N"
-            self.rows.append(self.row(one, "N", self.mean(other[1]), 0, self.cut_of(one.labels[self.seen])[0]))
-        final = self.refit(one, tries[best], best)
-        if best != "N" and self.labels is None:  # with labels the encoder is kept by what they say
-            warn_of_share(tries[best].apart, points="held-out points", stacklevel=4)
+        if other is not None and not self.is_better(best.values, other[1]):
+            one, values = other
+            best = Try("N", 0.0, values, 0.0, self.mean(values), 0, 0, self.cut_of(one.labels[self.seen])[0])
+            self.rows.append(self.row(one, best))
+        final = self.refit(one, best)
+        if best.warp != "N" and self.labels is None:  # with labels the encoder is kept by what they say
+            warn_of_share(best.apart, points="held-out points", stacklevel=4)
         concerns = [disagreement(self.candidates, self.labels_of(final)[0], self.seen)]
-        if best == "N" and len(self.warps) > 1:
+        if best.warp == "N" and len(self.warps) > 1:
             concerns.append("A Gaussian mixture describes held-out points as well as flows do, and is the result.")
         for text in filter(None, concerns):
             reasons.append(text)
             warnings.warn(text, SearchWarning, stacklevel=3)
-        steps = 0 if best == "N" else tries[best].warmup + tries[best].steps
-        choice = Choice(one.name, one.covariance_type, best, steps)
+        choice = Choice(one.name, one.covariance_type, best.warp, best.noise, best.warmup + best.steps)
         return final, SearchReport(choice, self.rows, len(self.folds), len(self.own), reasons)
 
-    def row(self, one: Candidate, warp: str, elbo: float, steps: int, cut: float, accuracy: float | None = None) -> Row:
+    def refined(self, tries: list[Try], chosen: int) -> list[Try]:
+        """Returns the tries and others by what was best: more splines where these were, and then less noise."""
+        best = self.simplest(tries)
+        if best.warp == "P" and self.has_more_splines:
+            tries = [*tries, self.alone("PP", best.noise, chosen, None)]
+            best = self.simplest(tries)
+        if best.warp != "N":
+            tries = [*tries, self.alone(best.warp, FINER * best.noise, chosen, None)]
+        return tries
+
+    def row(self, one: Candidate, t: Try) -> Row:
         """Returns a row of the report, with the ELBO in the units of x."""
-        return Row(one.name, warp, elbo - self.log_units, steps, cut, accuracy)
+        return Row(one.name, t.warp, t.noise, t.elbo - self.log_units, t.warmup + t.steps, t.cut, t.accuracy)
 
     def unwarped(self, start: Ensemble, chosen: int) -> Try:
         """Returns how the chosen start does without a warp; with labels, with encoders that were taught first."""
         if self.labels is None:
-            return self.scored("N", start, self.candidates, None, chosen)
+            return self.scored("N", 0.0, start, self.candidates, None, chosen)
         one = self.candidates[chosen]
         self.encoders = self.taught_encoders(one)
         ensemble = self.build("N", [one], self.folds.kept)
         copy_encoders(ensemble, self.encoders.ensemble, self.encoders.rows)
-        return self.scored("N", ensemble, [one], None, 0)
+        return self.scored("N", 0.0, ensemble, [one], None)
 
     def taught_encoders(self, one: Candidate) -> TaughtEncoders:
         """Returns encoders that learned the start, from discriminants of the type that says held-out points best."""
@@ -341,7 +363,8 @@ class Search:
         data, held_out = self.data(options, self.folds.kept), self.data(options, self.folds.held_out)
         ensemble = self.build("N", options, self.folds.kept).to(data.x.dtype)
         with isolated_random_state(self.seed):
-            at, score = teach_encoders(ensemble, data, held_out, self.noise, self.config.long, len(self.folds))
+            noise = self.config.noise * self.spread
+            at, score = teach_encoders(ensemble, data, held_out, noise, self.config.long, len(self.folds))
         best = int(score.argmax())
         rows = range(best, ensemble.size, len(options))
         return TaughtEncoders(ensemble, rows, options[best], int(at[best]))
@@ -361,7 +384,8 @@ class Search:
             elbo = self.held_elbos(ensemble).unbind(1)
             for i, one in enumerate(self.candidates):
                 steps = int(trained.warmup[i] + trained.steps[i])
-                self.rows.append(self.row(one, warp, self.mean(elbo[i]), steps, cut[i], told[warp][i]))
+                mean = self.mean(elbo[i]) - self.log_units
+                self.rows.append(Row(one.name, warp, self.config.noise, mean, steps, cut[i], told[warp][i]))
         level = level or {"N": self.fold_means(start, self.candidates)}
         told = told or {"N": self.accuracies(start)}
         nominees = {int(each.argmax()) for each in level.values()}
@@ -380,7 +404,7 @@ class Search:
         best = max(mixtures, key=lambda i: self.mean(values[:, i]), default=None)
         return None if best is None else (self.candidates[best], values[:, best])
 
-    def alone(self, warp: str, chosen: int, before: tuple[Ensemble, Trained] | None) -> Try:
+    def alone(self, warp: str, noise: float, chosen: int, before: tuple[Ensemble, Trained] | None) -> Try:
         """Trains the chosen start with a warp, unless it ended for want of patience, not steps, while all competed."""
         one, count = self.candidates[chosen], len(self.candidates)
         ensemble = self.build(warp, [one], self.folds.kept)
@@ -390,32 +414,35 @@ class Search:
             ensemble.copy_from(before[0], range(chosen, before[0].size, count))
             trained = before[1].of(chosen)
         else:
-            self.progress(f"{one.name}, warp {warp}")
-            trained = self.trained(f"alone.{warp}", ensemble, [one], self.config.long)
-        return self.scored(warp, ensemble, [one], trained, 0)
+            self.progress(f"{one.name}, warp {warp}" + (", less noise" if noise < self.config.noise else ""))
+            name = f"alone.{warp}.{noise:.3g}"
+            trained = self.trained(name, ensemble, [one], self.config.long, noise)
+        return self.scored(warp, noise, ensemble, [one], trained)
 
     def is_better(self, a: Tensor, b: Tensor) -> bool:
         """Returns whether held-out values a are above b by the standard errors of the configuration."""
         return is_better(a, b, self.held_weight, self.config.standard_errors)
 
-    def simplest(self, tries: dict[str, Try]) -> str:
-        """Returns the best warp, or none if it is not better than that."""
+    def simplest(self, tries: Sequence[Try]) -> Try:
+        """Returns the best try, or that without a warp if the best is not better than it."""
+        plain, *others = tries
+        if "N" not in self.warps:
+            return max(others, key=lambda t: self.mean(t.judged))
         # Flows that took no step are the start, but behind splines of features it is another.
-        steps = {warp: tries[warp].warmup + tries[warp].steps for warp in self.warps}
-        able = [warp for warp in self.warps if steps[warp] or warp == "N" or WARPS[warp].marginal] or self.warps
-        best = max(able, key=lambda warp: self.mean(tries[warp].judged))
-        if "N" not in able:
-            return best
-        return best if best == "N" or self.is_better(tries[best].judged, tries["N"].judged) else "N"
+        able = [t for t in others if t.warmup + t.steps or WARPS[t.warp].marginal]
+        best = max([plain, *able], key=lambda t: self.mean(t.judged))
+        return best if best is not plain and self.is_better(best.judged, plain.judged) else plain
 
-    def refit(self, one: Candidate, chosen: Try, warp: str) -> Ensemble:
+    def refit(self, one: Candidate, chosen: Try) -> Ensemble:
         """Returns the chosen start and warp trained on all points for the number of steps found."""
+        warp, noise = chosen.warp, chosen.noise * self.spread
         whole = [self.own]
         ensemble = self.build(warp, [one], whole)
         if self.encoders is not None and not ensemble.marginal:
-            taught = self.build("N", [self.encoders.start], whole).to(self.noise.dtype)
+            taught = self.build("N", [self.encoders.start], whole).to(noise.dtype)
             with isolated_random_state(self.seed):
-                teach_encoders_for(taught, self.data([one], whole), self.noise, self.config.long, self.encoders.steps)
+                usual = self.config.noise * self.spread
+                teach_encoders_for(taught, self.data([one], whole), usual, self.config.long, self.encoders.steps)
             copy_encoders(ensemble, taught, [0])
         if warp == "N":
             return ensemble
@@ -425,7 +452,7 @@ class Search:
             return ensemble
         with isolated_random_state(self.seed):
             ends = chosen.warmup, chosen.steps, chosen.encoder_warmup
-            train_for(ensemble, self.data([one], whole), self.noise, self.config.long, *ends)
+            train_for(ensemble, self.data([one], whole), noise, self.config.long, *ends)
         self.stages.put("refit", state_of(ensemble))
         return ensemble
 

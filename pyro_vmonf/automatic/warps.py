@@ -89,8 +89,12 @@ def affine_map(features: int, components: int | None) -> TransformModule:
 WARPS = {
     "N": Warp(),
     "P": Warp(private=2),
+    "PP": Warp(private=4),
     "S": Warp(splines=2),
     "A": Warp(affine=4),
     "M": Warp(marginal=1),
 }
-"""Each warp by its name: N adds nothing, P own splines, S shared ones, A shared couplings, M splines of features."""
+"""Each warp by its name.
+
+N adds nothing, P own splines, PP twice as many, S shared ones, A shared couplings, M splines of features.
+"""

@@ -12,6 +12,7 @@ class Row:
     Attributes:
         start: The method of the start.
         warp: What the flows add to its Gaussians, see :data:`~pyro_vmonf.automatic.warps.WARPS`.
+        noise: The deviation of the noise that was added to the points of a step, in those of a cluster.
         elbo: The mean held-out ELBO in nats, in the units of x.
         steps: The number of steps at which it was greatest.
         cut: The share of the edges of the graph of nearest neighbours that join two clusters.
@@ -20,6 +21,7 @@ class Row:
 
     start: str
     warp: str
+    noise: float
     elbo: float
     steps: int
     cut: float
@@ -28,11 +30,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen: a start, its type of covariances, a warp, and the number of steps."""
+    """What was chosen: a start, its type of covariances, a warp, the noise, and the number of steps."""
 
     start: str
     covariance_type: str
     warp: str
+    noise: float
     steps: int
 
 
@@ -50,9 +53,9 @@ class SearchReport:
 
     Examples:
         >>> from pyro_vmonf.checkpointing.search_report import Choice, Row, SearchReport
-        >>> print(SearchReport(Choice("gmm", "full", "N", 0), [Row("gmm", "N", -1.5, 0, 0.25)], 1, 100))
-        start  warp  held-out ELBO, nats  steps    cut
-        gmm    N                  -1.500      0   .250  chosen
+        >>> print(SearchReport(Choice("gmm", "full", "N", 0.0, 0), [Row("gmm", "N", 0.0, -1.5, 0, 0.25)], 1, 100))
+        start  warp  noise  held-out ELBO, nats  steps    cut
+        gmm    N     .000                -1.500      0   .250  chosen
     """
 
     choice: Choice
@@ -65,14 +68,16 @@ class SearchReport:
     def __str__(self) -> str:
         has_labels = any(row.labels is not None for row in self.rows)
         width = max([5, *(len(row.start) for row in self.rows)])
-        lines = [f"{'start':{width}}  warp  held-out ELBO, nats  steps    cut" + ("  labels" if has_labels else "")]
-        chosen = (self.choice.start, self.choice.warp)
+        head = f"{'start':{width}}  warp  noise  held-out ELBO, nats  steps    cut"
+        lines = [head + ("  labels" if has_labels else "")]
+        chosen = (self.choice.start, self.choice.warp, self.choice.noise)
         # A start may be tried twice with a warp, for a short time and then alone; the last try is the one that counts.
-        last = max((i for i, row in enumerate(self.rows) if (row.start, row.warp) == chosen), default=-1)
+        last = max((i for i, row in enumerate(self.rows) if (row.start, row.warp, row.noise) == chosen), default=-1)
         for i, row in enumerate(self.rows):
-            cut = f"{row.cut:.3f}".lstrip("0")
+            noise, cut = (f"{number:.3f}".lstrip("0") for number in (row.noise, row.cut))
             told = "" if not has_labels else f"  {'' if row.labels is None else f'{row.labels:.3f}':>6}"
             mark = "  chosen" if i == last else ""
-            lines.append(f"{row.start:{width}}  {row.warp:4}  {row.elbo:19.3f}  {row.steps:5}  {cut:>5}{told}{mark}")
+            what = f"{row.start:{width}}  {row.warp:4}  {noise:5}"
+            lines.append(f"{what}  {row.elbo:19.3f}  {row.steps:5}  {cut:>5}{told}{mark}")
         memory = [] if self.peak_memory is None else [f"Peak memory of the process: {self.peak_memory:.2f} GB."]
         return "\n".join([*lines, *self.reasons, *memory])
