@@ -45,7 +45,7 @@ class SearchConfig:
         noise: The deviation of the Gaussian noise that is added to the points of each step, in those of a cluster.
         neighbours: The number of neighbours of each point in the graph by which clusters are judged.
         nats_per_edge: By how much the held-out ELBO of a warp is lowered for each share of the graph's edges that join
-            two of its clusters.
+            two of its clusters, beyond those of the start.
         touching: Clusters of which a smaller share of the edges lead out hardly touch.
         standard_errors: By how many paired standard errors of held-out points flows must be better than Gaussians.
 

@@ -55,9 +55,10 @@ def fit_mixture(
     that has exactly the density of its Gaussians, with an encoder that has exactly their responsibilities, and is
     trained on some of the points until others, held out, have no greater ELBO. The best two by held-out ELBO, and those
     whose clusters hardly touch in the graph of nearest neighbours, are nominated, and the one that cuts the fewest
-    edges of that graph is offered other flows. These are judged by the same held-out points, less ten nats times the
-    share of edges that their labels cut, and the best is trained on all points for as many steps. Where it is not
-    better than the best of the Gaussian mixtures by half a standard error, the result is that Gaussian mixture.
+    edges of that graph is offered other flows, more of those that are best, and less noise. These are judged by the
+    same held-out points, less ten nats times the share of edges that their labels cut beyond those of the start, and
+    the best is trained on all points for as many steps. Where it is not better than the best of the Gaussian mixtures
+    by half a standard error, the result is that Gaussian mixture.
 
     With labels, each component is a class. The clusterings are put in the order that agrees best with the labels, label
     spreading, two classifiers and Gaussian mixtures in which labelled points keep their labels join them, and the start
@@ -83,7 +84,8 @@ def fit_mixture(
         components: What may be added to the Gaussians of a start: ``"auto"`` for all of the following, or some of
             them: ``"N"``, nothing; ``"P"``, splines of each component; ``"PP"``, twice as many, which are tried where
             these were best; ``"S"``, splines that all components share; ``"A"``, affine couplings that all share;
-            ``"M"``, splines of single features that all share.
+            ``"AP"``, these and splines of each component, tried where A was best; ``"M"``, splines of single features
+            that all share.
         weights: The weights of the components: ``"learned"``, ``"uniform"``, or K positive numbers that sum to 1, the
             greatest of which belongs to the greatest cluster, and so on, or with labels those of the classes.
         initializer: The clusterings that compete, and with labels classifiers too, as ``fit`` takes them; ``"auto"``

@@ -41,7 +41,9 @@ from pyro_vmonf.initialization.separation import edge_cut, nearest_neighbours
 __all__ = ["Search"]
 
 COMPETING = ("P", "A")  # the warps under which all starts compete
+MORE = {"P": "PP", "A": "AP"}  # what is tried where another was best
 FINER = 0.3  # times the noise
+HOPELESS = 0.5  # nats by which a warp may be behind the best while all starts compete, and be trained for longer
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Try:
         warp: The warp.
         noise: The deviation of the noise, in those of a cluster.
         values: The held-out ELBO of each point of each fold ``(F, m)``.
-        penalty: What is taken from it for the edges that the labels cut.
+        penalty: What is taken from it for the edges that the labels cut, and those of the start do not.
         elbo: The mean of the values.
         warmup: The number of steps of the warm-up at which it was best.
         steps: The number of steps after it.
@@ -125,8 +127,8 @@ class Search:
         self.x, self.weight, self.candidates, self.seed = x, weight, list(candidates), seed
         self.progress: Callable[[str], None] = lambda text: None
         self.config = SearchConfig() if config is None else config
-        self.has_more_splines = {"P", "PP"} <= set(warps)  # which are tried where P was best
-        self.warps = [warp for warp in WARPS if warp in warps and not (warp == "PP" and self.has_more_splines)]
+        self.refinements = [more for less, more in MORE.items() if {less, more} <= set(warps)]
+        self.warps = [warp for warp in WARPS if warp in warps and warp not in self.refinements]
         self.weights, self.device, self.labels, self.log_units = weights, device, labels, log_units
         self.stages = Stages(None, {}) if stages is None else stages
         self.k = candidates[0].responsibilities.shape[1]
@@ -221,7 +223,8 @@ class Search:
         values, cut = self.held_values(ensemble, chosen)[:, start], self.cut_by(ensemble, start)
         elbo = values if self.labels is None else self.held_elbos(ensemble)[:, start]
         warmup, steps = (0, 0) if trained is None else (int(trained.warmup[start]), int(trained.steps[start]))
-        accuracy, penalty = self.accuracies(ensemble)[start], self.config.nats_per_edge * cut
+        more = max(0.0, cut - self.cut_of(chosen[start].labels[self.seen])[0])
+        accuracy, penalty = self.accuracies(ensemble)[start], self.config.nats_per_edge * more
         own = None if trained is None or self.labels is None else int(trained.encoder_warmup[start])
         x = self.held.repeat_interleave(ensemble.size // len(self.folds), 0)
         apart = disagreements(ensemble, x).unflatten(0, (len(self.folds), -1))[:, start].double()
@@ -312,7 +315,8 @@ class Search:
             results = {warp: self.compete(warp) for warp in self.warps if warp in COMPETING}
             chosen, reasons = self.nominate(results, start)
         plain, one = self.unwarped(start, chosen), self.candidates[chosen]
-        tries = [self.alone(warp, self.config.noise, chosen, results.get(warp)) for warp in self.warps if warp != "N"]
+        able = [warp for warp in self.warps if warp not in ("N", *self.hopeless(results, chosen))]
+        tries = [self.alone(warp, self.config.noise, chosen, results.get(warp)) for warp in able]
         tries = self.refined([plain, *tries], chosen)
         self.rows += [self.row(one, t) for t in tries]
         best = self.simplest(tries)
@@ -333,11 +337,16 @@ class Search:
         choice = Choice(one.name, one.covariance_type, best.warp, best.noise, best.warmup + best.steps)
         return final, SearchReport(choice, self.rows, len(self.folds), len(self.own), reasons)
 
+    def hopeless(self, results: dict[str, tuple[Ensemble, Trained]], chosen: int) -> list[str]:
+        """Returns the warps that were so far behind, while all starts competed, that longer training is of no use."""
+        level = {warp: float(trained.elbo[chosen]) for warp, (_, trained) in results.items()}
+        return [warp for warp, elbo in level.items() if elbo < max(level.values()) - HOPELESS]
+
     def refined(self, tries: list[Try], chosen: int) -> list[Try]:
-        """Returns the tries and others by what was best: more splines where these were, and then less noise."""
+        """Returns the tries and others by what was best: more splines where P or A were, and then less noise."""
         best = self.simplest(tries)
-        if best.warp == "P" and self.has_more_splines:
-            tries = [*tries, self.alone("PP", best.noise, chosen, None)]
+        if (more := MORE.get(best.warp)) in self.refinements:
+            tries = [*tries, self.alone(more, best.noise, chosen, None)]
             best = self.simplest(tries)
         if best.warp != "N":
             tries = [*tries, self.alone(best.warp, FINER * best.noise, chosen, None)]

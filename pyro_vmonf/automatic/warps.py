@@ -92,9 +92,11 @@ WARPS = {
     "PP": Warp(private=4),
     "S": Warp(splines=2),
     "A": Warp(affine=4),
+    "AP": Warp(private=2, affine=4),
     "M": Warp(marginal=1),
 }
 """Each warp by its name.
 
-N adds nothing, P own splines, PP twice as many, S shared ones, A shared couplings, M splines of features.
+N adds nothing, P own splines, PP twice as many, S shared ones, A shared couplings, AP both A and P, M splines of
+features.
 """
