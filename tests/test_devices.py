@@ -13,6 +13,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pyro_vmonf import MAF, NSF, FlowList, FlowMixture, Labels, RealNVP, SoftmaxEncoder, convnet, mlp
+from pyro_vmonf.automatic.ensemble import Ensemble
+from pyro_vmonf.automatic.training import elbos, objective
+from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.data import Noise, RandomAffineElastic
 from pyro_vmonf.guides import DirichletPosterior, MAPWeights, StickBreakingPosterior
 from pyro_vmonf.models import DirichletWeights, SparseDirichletWeights, StickBreakingWeights
@@ -226,3 +229,16 @@ def test_what_torch_stops():
     posterior = DirichletPosterior(K)
     with fake(), pytest.raises((NotImplementedError, RuntimeError)):
         placed(posterior, torch.device("cuda", 0)).distribution().rsample()
+
+
+@pytest.mark.parametrize("has_labels", [False, True])
+@pytest.mark.parametrize("warp", WARPS)
+def test_ensembles(warp, has_labels, where):
+    ensemble = Ensemble(D, K, WARPS[warp], 2)
+    with fake():
+        placed(ensemble, where)
+        x, target = torch.randn(2, N, D, device=where), torch.rand(2, N, K, device=where).softmax(-1)
+        labels = target if has_labels else None
+        value = objective(ensemble, x, target, torch.ones(2, N, device=where), torch.zeros((), device=where), labels)
+        assert elbos(ensemble, x).device == value.device
+        differentiated(value, ensemble)
