@@ -11,8 +11,8 @@ from pyro_vmonf import Initializer, evaluate, fit_mixture
 from pyro_vmonf.automatic import Schedule, SearchConfig, fitting, training
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Scale, distinct, first_of, folds_of
+from pyro_vmonf.automatic.judge import is_better
 from pyro_vmonf.automatic.modules import modules_of
-from pyro_vmonf.automatic.search import is_better
 from pyro_vmonf.automatic.starts import candidates
 from pyro_vmonf.automatic.training import EnsembleData, elbos, train, train_for
 from pyro_vmonf.automatic.warps import WARPS

@@ -24,6 +24,8 @@ from pyro_vmonf.automatic.columns import (
 )
 from pyro_vmonf.automatic.covariances import covariance_note, covariance_types, starts_for
 from pyro_vmonf.automatic.folds import folds_of
+from pyro_vmonf.automatic.judge import Judge
+from pyro_vmonf.automatic.problem import Problem
 from pyro_vmonf.automatic.samples import start_from_sample
 from pyro_vmonf.automatic.search import Search
 from pyro_vmonf.automatic.starts import candidates, gaussians_on
@@ -238,15 +240,15 @@ def skewed(n=N):
 def test_begins_as_gaussian_mixture_behind_the_splines(method):
     x = skewed()
     x, weight = (x - x.mean(0)) / x.std(0), torch.ones(N).double()
-    found = Search(x, weight, candidates([Initializer(method)], x, K, weight, 0))
+    found = candidates([Initializer(method)], x, K, weight, 0)
     parts = [torch.arange(0, 60), torch.arange(30, N)]
-    ensemble = found.build("M", found.candidates, parts).double()
+    ensemble = Problem(x, weight, K).build("M", found, parts).double()
     log_p, log_q = ensemble(x.expand(2, -1, -1))
     for i, rows in enumerate(parts):
         own = MarginalSpline(3).double()
         own.set_quantiles(x[rows], weight[rows])
         images = own.inv(x)
-        start = gaussians_on(found.candidates[0], images.detach(), weight, rows)
+        start = gaussians_on(found[0], images.detach(), weight, rows)
         expected = log_joint(images, start.log_weights[0].exp(), start.means[0], start.covariances[0])
         torch.testing.assert_close(log_q[i], expected.log_softmax(0), atol=1e-3, rtol=0)  # set in float32
         expected = expected - own.log_abs_det_jacobian(images, x)
@@ -255,7 +257,7 @@ def test_begins_as_gaussian_mixture_behind_the_splines(method):
 
 def test_splines_of_features_become_a_part_of_both_modules(monkeypatch):
     monkeypatch.setattr(Search, "simplest", lambda self, tries: next(t for t in tries if t.warp == "M"))
-    monkeypatch.setattr(Search, "is_better", lambda self, a, b: True)
+    monkeypatch.setattr(Judge, "is_better", lambda self, a, b: True)
     x = 100 * skewed() + 7
     model, guide, history = fit_mixture(x, K, initializer="gmm", progress=False)
     assert history.search.choice.warp == "M"

@@ -18,6 +18,7 @@ from pyro_vmonf.automatic.label_starts import labelled_candidates
 from pyro_vmonf.automatic.labelled import as_probabilities, labelled_folds, merged
 from pyro_vmonf.automatic.memory import peak_memory
 from pyro_vmonf.automatic.modules import modules_of
+from pyro_vmonf.automatic.problem import Problem
 from pyro_vmonf.automatic.samples import sample_note
 from pyro_vmonf.automatic.search import Search
 from pyro_vmonf.automatic.starts import STARTS, candidates
@@ -149,20 +150,19 @@ def fit_mixture(
             )
     if shares is not None and labels is None:
         found, shares = [one.ordered(table.weight) for one in found], shares.sort(descending=True).values
-    search = Search(
+    problem = Problem(
         torch.cat([table.x, more]),
         torch.cat([table.weight, table.weight.new_ones(len(more))]),
-        [one.extended(table.x, more) for one in found],
-        labels=labels,
-        config=config,
+        k,
         folds=folds,
-        warps=warps,
+        labels=labels,
         weights=shares,
         device=place,
-        stages=stages,
-        log_units=float(table.scale.deviation.log().sum()),
         seed=seed,
     )
+    starts = [one.extended(table.x, more) for one in found]
+    log_units = float(table.scale.deviation.log().sum())
+    search = Search(problem, starts, config=config, warps=warps, stages=stages, log_units=log_units)
     with tqdm(total=search.parts, desc="fit_mixture", disable=not progress, unit="part") as bar:
         ensemble, report = search.run(lambda text: told(bar, text))
         bar.update(bar.total - bar.n)
