@@ -45,7 +45,7 @@ def listed(which: Tensor, names: Sequence[str]) -> str:
         which: Whether each column is among them, ``(D,)``.
         names: The names of all columns.
     """
-    chosen = [names[i] for i in which.nonzero().flatten().tolist()]
+    chosen = [str(names[i]) for i in which.nonzero().flatten().tolist()]
     more = [f"{len(chosen) - MOST_LISTED} more"] if len(chosen) > MOST_LISTED else []
     return ", ".join([*chosen[:MOST_LISTED], *more])
 

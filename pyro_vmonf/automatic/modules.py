@@ -50,9 +50,9 @@ def modules_of(ensemble: Ensemble, scale: Scale) -> tuple[FlowMixture, SoftmaxEn
     take(nn.ModuleList(shared), ensemble.shared)
     take(nn.ModuleList(private), ensemble.private)
     take(network, ensemble.encoder)
-    marginal = [nn.ModuleList(ensemble.warp.marginal_parts(d)) for _ in range(2)]
+    marginal = [ensemble.warp.marginal_parts(d) for _ in range(2)]  # one for the model, one for the guide
     for splines in marginal:
-        take(splines, ensemble.marginal)
+        take(nn.ModuleList(splines), ensemble.marginal)
     units = [Standardize(scale.mean.to(dtype), scale.deviation.to(dtype)) for _ in range(2)]
     components = StackedFlow(StandardNormal(d), [*private, *shared, *marginal[0], units[0]])
     log_weights, has_learned = ensemble.log_weights.detach()[0].log_softmax(0), ensemble.has_learned_weights
@@ -60,7 +60,7 @@ def modules_of(ensemble: Ensemble, scale: Scale) -> tuple[FlowMixture, SoftmaxEn
     with torch.no_grad():
         for tensor in [*model.weights.parameters(), *model.weights.buffers()]:
             tensor.copy_(log_weights)
-    guide = SoftmaxEncoder(Standardized(units[1], network, marginal[1]), k)
+    guide = SoftmaxEncoder(Standardized(units[1], network, nn.ModuleList(marginal[1])), k)
     return model.eval(), guide.to(dtype).eval()
 
 

@@ -4,7 +4,7 @@ import math
 from typing import cast
 
 import torch
-from pyro.distributions import TransformedDistribution
+from pyro.distributions import TransformedDistribution  # pyright: ignore
 from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor, nn
 
