@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import make_circles
 
 from pyro_vmonf import Initializer, evaluate, fit_mixture
-from pyro_vmonf.automatic import Schedule, SearchConfig, fitting, training
+from pyro_vmonf.automatic import Schedule, SearchConfig, arguments, fitting, training
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Scale, distinct, first_of, folds_of
 from pyro_vmonf.automatic.judge import is_better
@@ -181,7 +181,7 @@ def test_better_by_a_standard_error():
 def short(monkeypatch):
     """Trains for a short time, where the quality is not the subject."""
     budget = Schedule(100, 80, 40)
-    monkeypatch.setattr(fitting, "SearchConfig", partial(SearchConfig, short=budget, long=budget))
+    monkeypatch.setattr(arguments, "SearchConfig", partial(SearchConfig, short=budget, long=budget))
 
 
 def test_rings():

@@ -9,7 +9,7 @@ from sklearn.datasets import make_moons
 from sklearn.semi_supervised import LabelSpreading
 
 from pyro_vmonf import evaluate, fit_mixture
-from pyro_vmonf.automatic import Schedule, SearchConfig, fitting
+from pyro_vmonf.automatic import Schedule, SearchConfig, arguments
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import FEW
 from pyro_vmonf.automatic.label_encoder import copy_encoders, said, teach_encoders, teach_encoders_for
@@ -51,7 +51,7 @@ def shown(y, count):
 def short(monkeypatch):
     """Trains for a short time, where the quality is not the subject."""
     budget = Schedule(40, 30, 20)
-    monkeypatch.setattr(fitting, "SearchConfig", partial(SearchConfig, short=budget, long=budget))
+    monkeypatch.setattr(arguments, "SearchConfig", partial(SearchConfig, short=budget, long=budget))
 
 
 def test_labels_as_probabilities():
@@ -317,7 +317,7 @@ def test_no_label_equals_no_y(short):
 
 def test_labels_settle_what_clusters_leave_open(monkeypatch):
     """Each class is two clouds, so that clusters alone may join them in three ways."""
-    monkeypatch.setattr(fitting, "SearchConfig", partial(SearchConfig, long=Schedule(200, 100, 60)))
+    monkeypatch.setattr(arguments, "SearchConfig", partial(SearchConfig, long=Schedule(200, 100, 60)))
     random = torch.Generator().manual_seed(0)
     corner = torch.arange(160) % 4
     centres = torch.tensor([[0.0, 0.0], [3.0, 3.0], [3.0, 0.0], [0.0, 3.0]])
@@ -346,7 +346,7 @@ def test_soft_labels(short):
 
 
 def test_moons_with_few_labels(monkeypatch):
-    monkeypatch.setattr(fitting, "SearchConfig", partial(SearchConfig, long=Schedule(300, 200, 60)))
+    monkeypatch.setattr(arguments, "SearchConfig", partial(SearchConfig, long=Schedule(300, 200, 60)))
     x, y = make_moons(150, noise=0.06, random_state=0)
     given = shown(torch.as_tensor(y), 5)
     model, guide, history = fit_mixture(x, 2, given, progress=False)

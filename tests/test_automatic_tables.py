@@ -11,7 +11,7 @@ from sklearn.datasets import load_iris
 from sklearn.metrics import adjusted_rand_score
 
 from pyro_vmonf import Initializer, evaluate, fit_mixture
-from pyro_vmonf.automatic import Schedule, SearchConfig, fitting, samples
+from pyro_vmonf.automatic import Schedule, SearchConfig, arguments, samples
 from pyro_vmonf.automatic.blocks import Blocks, points_at_once
 from pyro_vmonf.automatic.columns import (
     ColumnWarning,
@@ -46,7 +46,7 @@ K, N = 3, 90
 def short(monkeypatch):
     """Trains for a short time: the quality is not the subject."""
     budget = Schedule(40, 30, 20)
-    monkeypatch.setattr(fitting, "SearchConfig", partial(SearchConfig, short=budget, long=budget))
+    monkeypatch.setattr(arguments, "SearchConfig", partial(SearchConfig, short=budget, long=budget))
 
 
 def clouds(features=2, n=N, seed=0):

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from pyro_vmonf.automatic import Schedule, SearchConfig, fitting
+from pyro_vmonf.automatic import Schedule, SearchConfig, arguments
 from pyro_vmonf.training import Trainer
 
 ROOT = Path(__file__).parent.parent
@@ -48,7 +48,7 @@ def test_the_code_runs(page, monkeypatch, tmp_path):
 
     monkeypatch.setattr(Trainer, "run", one_epoch)
     budget = Schedule(10, 10, 5)
-    monkeypatch.setattr(fitting, "SearchConfig", partial(SearchConfig, short=budget, long=budget))
+    monkeypatch.setattr(arguments, "SearchConfig", partial(SearchConfig, short=budget, long=budget))
     monkeypatch.chdir(tmp_path)
     torch.set_default_dtype(torch.float32)  # as a reader has it
     names = {}

@@ -133,7 +133,7 @@ def warn_of_columns(x: Tensor, weight: Tensor, names: Sequence[str]) -> None:
             f"x: {', and '.join(found)}. The data have no density there: the components get a small variance instead, "
             "and log-likelihoods depend on it. Leave the columns out to compare these.",
             ColumnWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     tied = tied_columns(x, weight)
     if bool(tied.any()):
@@ -143,5 +143,5 @@ def warn_of_columns(x: Tensor, weight: Tensor, names: Sequence[str]) -> None:
             "components are there, and clusters may follow single values. For the density of counts, add to each value "
             "uniform noise of the distance between values, to these points and to all that are scored later.",
             ColumnWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

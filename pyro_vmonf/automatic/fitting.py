@@ -10,10 +10,19 @@ from tqdm.auto import tqdm
 
 from pyro_vmonf._io import Json
 from pyro_vmonf._torch import isolated_random_state
-from pyro_vmonf._validation import as_floats, check_count, check_seed
+from pyro_vmonf._validation import check_count, check_seed
 from pyro_vmonf.architecture import describe, digest
+from pyro_vmonf.automatic.arguments import (
+    checked_config,
+    checked_device,
+    checked_initializers,
+    checked_warps,
+    checked_weights,
+    is_auto,
+)
 from pyro_vmonf.automatic.config import SearchConfig
-from pyro_vmonf.automatic.covariances import covariance_note, starts_for
+from pyro_vmonf.automatic.covariances import covariance_note
+from pyro_vmonf.automatic.folds import Folds
 from pyro_vmonf.automatic.label_starts import labelled_candidates
 from pyro_vmonf.automatic.labelled import as_probabilities, labelled_folds, merged
 from pyro_vmonf.automatic.memory import peak_memory
@@ -21,15 +30,13 @@ from pyro_vmonf.automatic.modules import modules_of
 from pyro_vmonf.automatic.problem import Problem
 from pyro_vmonf.automatic.samples import sample_note
 from pyro_vmonf.automatic.search import Search
-from pyro_vmonf.automatic.starts import STARTS, candidates
+from pyro_vmonf.automatic.starts import Candidate, candidates
 from pyro_vmonf.automatic.table import Table, held_out, table_of
-from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.checkpointing.history import History
 from pyro_vmonf.checkpointing.stages import Stages
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
-from pyro_vmonf.initialization.initializer import Initializer, as_initializers
+from pyro_vmonf.initialization.initializer import Initializer
 from pyro_vmonf.models.mixture import FlowMixture
-from pyro_vmonf.models.weights import FixedWeights
 
 __all__ = ["fit_mixture"]
 
@@ -126,53 +133,56 @@ def fit_mixture(
     """
     k, seed = check_count("n_components", n_components), check_seed(seed)
     warps, shares, place = checked_warps(components), checked_weights(weights, k), checked_device(device)
-    config = checked_config(config)
-    table = table_of(x, sample_weight, k)
-    labels = as_probabilities(y, table.total, k)
+    config, table = checked_config(config), table_of(x, sample_weight, k)
+    labels = labels_of(y, table, k, validation)
     methods = [one.at(table.rows, table.total) for one in checked_initializers(initializer, table.x.shape[1])]
-    reasons: list[str] = []
-    if labels is None:
-        folds, more = held_out(validation, table, k, seed)
-    else:
-        if validation is not None:
-            raise ValueError("validation: expected None with labels y, of which each class is dealt out to the folds")
-        labels = merged(labels[table.kept], table.given_weight, table.index, len(table.x))
-        (folds, parts), more = labelled_folds(labels, seed), table.x[:0]
+    folds, more = held_out(validation, table, k, seed) if labels is None else (None, table.x[:0])
     settings = (k, warps, shares, config, [describe(one) for one in methods], labels, seed)
     stages = Stages(checkpoint, fingerprint(table, more, settings))
-    with isolated_random_state(seed):
-        if labels is None:
+    if labels is None:
+        with isolated_random_state(seed):
             found = candidates(methods, table.x, k, table.weight, seed, may_fail=is_auto(initializer))
-        else:
-            use = is_auto(initializer)
-            found, reasons = labelled_candidates(
-                methods, table.x, labels, parts, table.weight, folds=len(folds), use_labels=use, seed=seed
-            )
-    if shares is not None and labels is None:
-        found, shares = [one.ordered(table.weight) for one in found], shares.sort(descending=True).values
-    problem = Problem(
-        torch.cat([table.x, more]),
-        torch.cat([table.weight, table.weight.new_ones(len(more))]),
-        k,
-        folds=folds,
-        labels=labels,
-        weights=shares,
-        device=place,
-        seed=seed,
-    )
+        reasons = list[str]()
+        if shares is not None:
+            found, shares = [one.ordered(table.weight) for one in found], shares.sort(descending=True).values
+    else:
+        found, folds, reasons = labelled_starts(methods, table, labels, seed, use_labels=is_auto(initializer))
+    points, weight = torch.cat([table.x, more]), torch.cat([table.weight, table.weight.new_ones(len(more))])
+    problem = Problem(points, weight, k, folds=folds, labels=labels, weights=shares, device=place, seed=seed)
     starts = [one.extended(table.x, more) for one in found]
     log_units = float(table.scale.deviation.log().sum())
     search = Search(problem, starts, config=config, warps=warps, stages=stages, log_units=log_units)
     with tqdm(total=search.parts, desc="fit_mixture", disable=not progress, unit="part") as bar:
         ensemble, report = search.run(lambda text: told(bar, text))
         bar.update(bar.total - bar.n)
-    report.reasons[:0] = reasons
     n, features = table.x.shape
-    report.reasons += [*sample_note(n), *covariance_note(n, k, features)]
+    report.reasons = [*reasons, *report.reasons, *sample_note(n), *covariance_note(n, k, features)]
     report.peak_memory = peak_memory()
     with isolated_random_state(seed):
         model, guide = modules_of(ensemble.double(), table.scale)
     return model.to(place), guide.to(place), History(search=report)
+
+
+def labels_of(y: object, table: Table, n_components: int, validation: object) -> Tensor | None:
+    """Returns the labels of the points ``(N, K)``, all 0 where there is none, or None where there are none at all."""
+    labels = as_probabilities(y, table.total, n_components)
+    if labels is None:
+        return None
+    if validation is not None:
+        raise ValueError("validation: expected None with labels y, of which each class is dealt out to the folds")
+    return merged(labels[table.kept], table.given_weight, table.index, len(table.x))
+
+
+def labelled_starts(
+    methods: Sequence[Initializer], table: Table, labels: Tensor, seed: int, *, use_labels: bool
+) -> tuple[list[Candidate], Folds, list[str]]:
+    """Returns the starts of a search with labels, its folds, and what is to be said of them."""
+    folds, parts = labelled_folds(labels, seed)
+    with isolated_random_state(seed):
+        found, reasons = labelled_candidates(
+            methods, table.x, labels, parts, table.weight, folds=len(folds), use_labels=use_labels, seed=seed
+        )
+    return found, folds, reasons
 
 
 def told(bar: "tqdm[NoReturn]", text: str) -> None:
@@ -181,63 +191,8 @@ def told(bar: "tqdm[NoReturn]", text: str) -> None:
     bar.set_description_str(f"fit_mixture: {text}")
 
 
-def checked_config(config: SearchConfig | None) -> SearchConfig:
-    """Returns the numbers of the search; raises ``TypeError`` where they are none."""
-    default = SearchConfig()
-    if config is not None and not isinstance(config, type(default)):
-        raise TypeError(f"config: expected a SearchConfig or None, got {config!r}")
-    return default if config is None else config
-
-
-def checked_warps(components: str | Sequence[str]) -> list[str]:
-    """Returns the names of the warps that may be added; raises ``ValueError`` where one is unknown."""
-    if isinstance(components, str) and components == "auto":
-        return list(WARPS)
-    names = [components] if isinstance(components, str) else list(components)
-    if not names or any(name not in WARPS for name in names):
-        raise ValueError(f'components: expected "auto" or some of {list(WARPS)}, got {components!r}')
-    return names
-
-
-def checked_weights(weights: object, n_components: int) -> Tensor | None:
-    """Returns given weights ``(K,)``, or None where they are learned."""
-    if isinstance(weights, str) and weights == "learned":
-        return None
-    if isinstance(weights, str) and weights != "uniform":
-        raise ValueError(f'weights: expected "learned", "uniform" or {n_components} numbers, got {weights!r}')
-    numbers = [1 / n_components] * n_components if isinstance(weights, str) else weights
-    found = FixedWeights(as_floats("weights", numbers))().exp()
-    if len(found) != n_components:
-        raise ValueError(f"weights: expected {n_components} numbers, got {len(found)}")
-    return found.double()
-
-
-def checked_device(device: str | torch.device) -> torch.device:
-    """Returns the device; raises ``ValueError`` where there is none such."""
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device: expected one that torch can use here, got {device!r} ({error})") from error
-    return found
-
-
 def fingerprint(table: Table, more: Tensor, settings: Sequence[object]) -> dict[str, Json]:
     """Returns what must be the same where a search goes on."""
     names = ("n_components", "components", "weights", "config", "initializer", "y", "seed")
     data: Json = {"x": digest(table.x), "sample_weight": digest(table.weight), "validation": digest(more)}
     return {"data": data, **{name: describe(one) for name, one in zip(names, settings, strict=True)}}
-
-
-def checked_initializers(given: object, features: int) -> list[Initializer]:
-    """Returns the clusterings that compete; raises ``ValueError`` where there are none."""
-    methods = starts_for(STARTS, features) if is_auto(given) else given
-    initializers = [one for one in as_initializers(methods, features) if one is not None]
-    if not initializers:
-        raise ValueError(f"initializer: expected a clustering, got {given!r}")
-    return initializers
-
-
-def is_auto(given: object) -> bool:
-    """Returns whether the library chooses the clusterings."""
-    return isinstance(given, str) and given == "auto"
