@@ -1,4 +1,4 @@
-# make demo   set up, then the pinwheel and the digits experiments, into out/
+# make demo   set up, then the pinwheel by fit_mixture and the thesis's digits experiment, into out/
 # make test   set up, then all tests, and the examples of all docstrings
 # make notebooks  set up, then execute the notebooks of examples/ and keep their pictures
 # make check  set up, then lint, types and the wheel, as CI does after the tests
@@ -16,7 +16,7 @@ BIN := .venv/bin
 # On networks this small a second thread gains nothing, and beside other work it waits more than it runs.
 demo: export OMP_NUM_THREADS ?= 1
 demo: .venv/.done
-	@echo "Fitting five RealNVP flows to the pinwheel"
+	@echo "Fitting five flows to the pinwheel with one call, fit_mixture (a minute)"
 	$(BIN)/python examples/first_mixture.py --out out/pinwheel
 	@echo "Fitting five masked autoregressive flows to handwritten digits 0-4"
 	$(BIN)/pyro-vmonf reproduce digits --out out/digits
