@@ -1,12 +1,14 @@
 """The arguments of the default call: what may be chosen by hand, and what is kept on disk."""
 
+import json
+import math
 from functools import partial
 
 import pytest
 import torch
 
 from pyro_vmonf import evaluate, fit_mixture
-from pyro_vmonf.automatic import Schedule, SearchConfig, SearchWarning
+from pyro_vmonf.automatic import Schedule, SearchConfig, SearchWarning, folds
 from pyro_vmonf.automatic.agreement import disagreement
 from pyro_vmonf.automatic.starts import Candidate
 from pyro_vmonf.training import CheckpointError
@@ -63,7 +65,7 @@ def test_validation_points_are_not_trained_on():
 def test_validation_fraction():
     _, _, history = quick(points(), initializer="gmm", components="P", validation=0.25)
     assert history.search.folds == 1
-    assert history.search.points == 45
+    assert history.search.points == N
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,8 @@ def test_validation_fraction():
         ({"validation": torch.full((3, 2), float("nan"))}, "validation: "),
         ({"components": "Q"}, "components: expected"),
         ({"components": []}, "components: expected"),
+        ({"components": None}, "components: expected"),
+        ({"device": "meta"}, "device: expected one that torch can use here"),
         ({"weights": "equal"}, "weights: expected"),
         ({"weights": [0.5, 0.5]}, "weights: expected 3 numbers, got 2"),
         ({"weights": [0.5, 0.5, 0.5]}, "weights: expected positive numbers that sum to 1"),
@@ -146,6 +150,50 @@ def test_goes_on_from_a_checkpoint(tmp_path, monkeypatch, part):
     assert str(resumed.search).splitlines()[:-1] == str(history.search).splitlines()[:-1]  # but for the memory
     for mine, theirs in ((model, again), (guide, other)):
         assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
+
+
+def test_other_held_out_points_or_starts_are_another_fit(tmp_path):
+    path, x = tmp_path / "search.safetensors", points()
+    quick(x, initializer=lambda z: z[:, 0] > 0, n_components=2, components="P", checkpoint=path, validation=0.2)
+    with pytest.raises(CheckpointError, match="validation"):
+        quick(x, initializer=lambda z: z[:, 0] > 0, n_components=2, components="P", checkpoint=path, validation=0.3)
+    with pytest.raises(CheckpointError, match="initializer"):
+        quick(x, initializer=lambda z: z[:, 1] > 0, n_components=2, components="P", checkpoint=path, validation=0.2)
+
+
+def test_the_result_is_of_all_points(monkeypatch):
+    """Also where one part of them is held out, and none has its turn to be trained on."""
+    monkeypatch.setattr(folds, "FEW", 50)
+    _, _, history = quick(points(), initializer="gmm", components="N")
+    assert (history.search.folds, history.search.points) == (1, N)
+
+
+def test_names_of_starts_are_different():
+    hard = torch.eye(K)[torch.arange(N) % K]
+    first, second = hard[torch.randperm(N, generator=torch.Generator().manual_seed(0))], hard
+    _, _, history = quick(points(), initializer=[first, second], components="P")
+    assert {"array 1", "array 2"} <= {row.start for row in history.search.rows}
+
+
+def test_history_holds_the_search(tmp_path):
+    _, _, history = quick(points(), initializer="gmm", components="P")
+    history.save(tmp_path / "history.json")
+    found = json.loads((tmp_path / "history.json").read_text())["search"]
+    assert [row["warp"] for row in found["rows"]] == [row.warp for row in history.search.rows]
+    assert "tries" in repr(history)
+
+
+def test_runs_where_no_gradient_is_asked_for():
+    with torch.no_grad():
+        quick(points(), initializer="gmm", components="P")
+
+
+@pytest.mark.parametrize("units", [1e200, 1e-200])
+def test_units_may_be_extreme(units):
+    model, _, _ = quick(points(), initializer="gmm", components="N")
+    other, _, _ = quick(units * points(), initializer="gmm", components="N")
+    evidence = other.evidence(units * points()) + 2 * math.log(units)
+    torch.testing.assert_close(evidence, model.evidence(points()), atol=1e-6, rtol=0)
 
 
 def test_checkpoint_of_another_fit_is_refused(tmp_path):

@@ -19,6 +19,8 @@ from pyro_vmonf.automatic.label_terms import bounds, known, label_log_probs
 from pyro_vmonf.automatic.labelled import accuracy_of, as_probabilities, hidden, labelled_folds, merged
 from pyro_vmonf.automatic.training import EnsembleData, objective, train, train_for
 from pyro_vmonf.automatic.warps import WARPS
+from pyro_vmonf.initialization import InitializationWarning
+from pyro_vmonf.initialization import clustering as clusterings
 from pyro_vmonf.initialization.initializer import Initializer
 from pyro_vmonf.labels import Labels
 
@@ -228,19 +230,19 @@ def test_weights_follow_hidden_labels():
     assert shares.tolist() == pytest.approx([0.5, 0.0, 0.5], abs=1e-3)
 
 
-def candidates_of(initializers, labels, x, use_labels=False):
+def candidates_of(initializers, labels, x, is_auto=False):
     """The starts of a search, and why these."""
     parts = labelled_folds(labels, 0)[1]
     methods = [Initializer(one) for one in initializers]
     return labelled_candidates(
-        methods, x, labels, parts, torch.ones(len(x)).double(), folds=5, use_labels=use_labels, seed=0
+        methods, x, labels, parts, torch.ones(len(x)).double(), folds=5, is_auto=is_auto, seed=0
     )
 
 
 def test_enough_labels_give_one_start():
     x, y = points()
     labels = as_probabilities(shown(y, 5), N, K)
-    (found,), (reason,) = candidates_of(["gmm", "ward"], labels, x, use_labels=True)
+    (found,), (reason,) = candidates_of(["gmm", "ward"], labels, x, is_auto=True)
     assert found.name == "labels"
     assert len(found.by_fold) == 5
     assert "15 labels" in reason
@@ -256,7 +258,7 @@ def test_hidden_labels_have_no_part_in_what_methods_say():
     other[own] = other[own].roll(1, -1)  # the labels that the first part hides are wrong
     methods = [Initializer("gmm"), Initializer(LabelSpreading("knn"))]
     first, second = (
-        members_of(methods, x, each, parts, torch.ones(N).double(), use_labels=True, seed=0) for each in (labels, other)
+        members_of(methods, x, each, parts, torch.ones(N).double(), is_auto=True, seed=0) for each in (labels, other)
     )
     assert len(first) == 2 + len(LABEL_METHODS)
     for a, b in zip(first, second, strict=True):
@@ -351,3 +353,39 @@ def test_moons_with_few_labels(monkeypatch):
     given = shown(torch.as_tensor(y), 5)
     model, guide, history = fit_mixture(x, 2, given, progress=False)
     assert float((evaluate(model, guide, x).predict().numpy() == y).mean()) > 0.97, str(history.search)
+
+
+def test_labels_that_say_little_do_not_stop_a_fit(short):
+    x, y = points()
+    soft = torch.tensor([0.4, 0.35, 0.25]).expand(N, K).clone()  # one class is the most probable of all
+    fit_mixture(x, K, soft, progress=False)
+    twice, both = torch.cat([x, x]), torch.cat([y, (y + 1) % K])  # equal rows with different labels
+    fit_mixture(twice, K, both, progress=False)
+
+
+def test_labels_of_points_without_weight_are_none(short):
+    x, y = points()
+    given = shown(y, 3)
+    weight = (given < 0).double()
+    model = fit_mixture(x, K, given, sample_weight=weight, initializer="gmm", progress=False)[0]
+    other = fit_mixture(x[given < 0], K, initializer="gmm", progress=False)[0]
+    torch.testing.assert_close(model.evidence(x), other.evidence(x))
+
+
+def test_a_start_that_fails_is_left_out(short, monkeypatch):
+    def fails(*args, **kwargs):
+        raise RuntimeError("no clusters today")
+
+    monkeypatch.setitem(clusterings.METHODS, "spectral", fails)
+    x, y = points()
+    with pytest.warns(InitializationWarning, match="no clusters today"):
+        fit_mixture(x, K, shown(y, 5), progress=False)
+
+
+def test_encoder_sees_features_through_their_splines():
+    x, _ = points()
+    ensemble = Ensemble(2, K, WARPS["M"], 1).double()
+    with torch.no_grad():
+        for parameter in ensemble.marginal.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    torch.testing.assert_close(ensemble.log_q(x[None]), ensemble(x[None])[1])

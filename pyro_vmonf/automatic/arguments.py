@@ -28,10 +28,10 @@ def checked_warps(components: str | Sequence[str]) -> list[str]:
     """Returns the names of the warps that may be added; raises ``ValueError`` where one is unknown."""
     if isinstance(components, str) and components == "auto":
         return list(WARPS)
-    names = [components] if isinstance(components, str) else list(components)
-    if not names or any(name not in WARPS for name in names):
+    names = [components] if isinstance(components, str) else components
+    if not isinstance(names, Sequence) or not names or any(name not in WARPS for name in names):
         raise ValueError(f'components: expected "auto" or some of {list(WARPS)}, got {components!r}')
-    return names
+    return list(names)
 
 
 def checked_weights(weights: object, n_components: int) -> Tensor | None:
@@ -51,8 +51,8 @@ def checked_device(device: str | torch.device) -> torch.device:
     """Returns the device; raises ``ValueError`` where there is none such."""
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=found).sum().item()
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device: expected one that torch can use here, got {device!r} ({error})") from error
     return found
 

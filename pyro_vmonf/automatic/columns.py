@@ -110,7 +110,7 @@ def is_tied(column: Tensor, weight: Tensor) -> bool:
     values, index = column.unique(return_inverse=True)
     if len(values) == 1:
         return False
-    if len(values) <= MOST_VALUES and len(column) >= POINTS_A_VALUE * len(values):
+    if len(values) <= MOST_VALUES and float(weight.sum()) >= POINTS_A_VALUE * len(values):
         return True
     shares = weight.new_zeros(len(values)).index_add_(0, index, weight) / weight.sum()
     return float(shares.max()) >= ATOM

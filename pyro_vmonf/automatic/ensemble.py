@@ -98,6 +98,10 @@ class Ensemble(nn.Module):
         log_joint = table + self.log_weights.log_softmax(-1).unsqueeze(-1)
         return log_joint, self.encoder.table(seen).log_softmax(1)
 
+    def log_q(self, x: Tensor) -> Tensor:
+        """Returns log q(z | x) alone, ``(V, K, N)``, of points ``(V, N, D)``."""
+        return self.encoder.table(through(self.marginal, x)[0]).log_softmax(1)
+
     def of(self, rows: Tensor) -> "Ensemble":
         """Returns an ensemble of some of the mixtures, with parameters of its own."""
         with isolated_random_state(0):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from pyro_vmonf._io import Json
+from pyro_vmonf._io import Json, writable_folder
 from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf._validation import check_count, check_seed
 from pyro_vmonf.architecture import describe, digest
@@ -22,7 +22,6 @@ from pyro_vmonf.automatic.arguments import (
 )
 from pyro_vmonf.automatic.config import SearchConfig
 from pyro_vmonf.automatic.covariances import covariance_note
-from pyro_vmonf.automatic.folds import Folds
 from pyro_vmonf.automatic.label_starts import labelled_candidates
 from pyro_vmonf.automatic.labelled import as_probabilities, labelled_folds, merged
 from pyro_vmonf.automatic.memory import peak_memory
@@ -77,7 +76,8 @@ def fit_mixture(
         + mean over labelled points of log q(y | x) + mean over all points of Σ_z r(z | x) log q(z | x)
 
     The last keeps the encoder by the start where the density does not follow the classes. Held-out points judge by the
-    ELBO and that term; of their labels the fold knows nothing, and the report says how many of them it tells. Where
+    ELBO and that term; of their labels the fold knows nothing, and the report says how many of them it tells. No
+    Gaussian mixture takes the place of the result, and differences between encoder and posterior are no warning. Where
     there are fewer than two labels for each class to hide, or a class that no label names, the clusterings compete.
 
     Args:
@@ -87,8 +87,8 @@ def fit_mixture(
             components ``(N, K)``, −1 throughout a row where there is none; or None. Components that no label names are
             left for the clusters to find. Equal rows of x are one point, whose label is the weighted mean of theirs.
         sample_weight: The weights of the points ``(N,)``, at least 0: a point of weight 2 counts as two.
-        validation: Points ``(M, D)`` to choose by, on which nothing is trained, or the fraction of x to hold out. By
-            default a fifth of x is held out, and of up to 2,000 points each fifth in turn, in five folds.
+        validation: Points ``(M, D)`` to choose by, on which nothing is trained, or the fraction of x to hold out while
+            all is chosen. By default that is a fifth of x, and of up to 2,000 points each fifth in turn, in five folds.
         components: What may be added to the Gaussians of a start: ``"auto"`` for all of the following, or some of
             them: ``"N"``, nothing; ``"P"``, splines of each component; ``"PP"``, twice as many, which are tried where
             these were best; ``"S"``, splines that all components share; ``"A"``, affine couplings that all share;
@@ -136,9 +136,10 @@ def fit_mixture(
     config, table = checked_config(config), table_of(x, sample_weight, k)
     labels = labels_of(y, table, k, validation)
     methods = [one.at(table.rows, table.total) for one in checked_initializers(initializer, table.x.shape[1])]
-    folds, more = held_out(validation, table, k, seed) if labels is None else (None, table.x[:0])
-    settings = (k, warps, shares, config, [describe(one) for one in methods], labels, seed)
-    stages = Stages(checkpoint, fingerprint(table, more, settings))
+    folds, more = (labelled_folds(labels, seed)[0] if labels is not None else None), table.x[:0]
+    if folds is None:
+        folds, more = held_out(validation, table, k, seed)
+    check_folder(checkpoint)
     if labels is None:
         with isolated_random_state(seed):
             found = candidates(methods, table.x, k, table.weight, seed, may_fail=is_auto(initializer))
@@ -146,21 +147,25 @@ def fit_mixture(
         if shares is not None:
             found, shares = [one.ordered(table.weight) for one in found], shares.sort(descending=True).values
     else:
-        found, folds, reasons = labelled_starts(methods, table, labels, seed, use_labels=is_auto(initializer))
+        found, reasons = labelled_starts(methods, table, labels, seed, is_auto=is_auto(initializer))
     points, weight = torch.cat([table.x, more]), torch.cat([table.weight, table.weight.new_ones(len(more))])
-    problem = Problem(points, weight, k, folds=folds, labels=labels, weights=shares, device=place, seed=seed)
+    own = torch.arange(len(table.x))
+    problem = Problem(points, weight, k, folds=folds, own=own, labels=labels, weights=shares, device=place, seed=seed)
     starts = [one.extended(table.x, more) for one in found]
+    settings = (k, warps, shares, config, labels, seed)
+    stages = Stages(checkpoint, fingerprint(problem, starts, settings))
     log_units = float(table.scale.deviation.log().sum())
     search = Search(problem, starts, config=config, warps=warps, stages=stages, log_units=log_units)
     with tqdm(total=search.parts, desc="fit_mixture", disable=not progress, unit="part") as bar:
-        ensemble, report = search.run(lambda text: told(bar, text))
+        with torch.enable_grad():
+            ensemble, report = search.run(lambda text: told(bar, text))
         bar.update(bar.total - bar.n)
     n, features = table.x.shape
     report.reasons = [*reasons, *report.reasons, *sample_note(n), *covariance_note(n, k, features)]
     report.peak_memory = peak_memory()
     with isolated_random_state(seed):
         model, guide = modules_of(ensemble.double(), table.scale)
-    return model.to(place), guide.to(place), History(search=report)
+    return model.to(place), guide.to(place), History(stopped="patience", search=report)
 
 
 def labels_of(y: object, table: Table, n_components: int, validation: object) -> Tensor | None:
@@ -170,19 +175,19 @@ def labels_of(y: object, table: Table, n_components: int, validation: object) ->
         return None
     if validation is not None:
         raise ValueError("validation: expected None with labels y, of which each class is dealt out to the folds")
-    return merged(labels[table.kept], table.given_weight, table.index, len(table.x))
+    found = merged(labels[table.kept], table.given_weight, table.index, len(table.x))
+    return found if bool((found > 0).any()) else None  # rows of weight 0 say nothing
 
 
 def labelled_starts(
-    methods: Sequence[Initializer], table: Table, labels: Tensor, seed: int, *, use_labels: bool
-) -> tuple[list[Candidate], Folds, list[str]]:
-    """Returns the starts of a search with labels, its folds, and what is to be said of them."""
+    methods: Sequence[Initializer], table: Table, labels: Tensor, seed: int, *, is_auto: bool
+) -> tuple[list[Candidate], list[str]]:
+    """Returns the starts of a search with labels, and what is to be said of them."""
     folds, parts = labelled_folds(labels, seed)
     with isolated_random_state(seed):
-        found, reasons = labelled_candidates(
-            methods, table.x, labels, parts, table.weight, folds=len(folds), use_labels=use_labels, seed=seed
+        return labelled_candidates(
+            methods, table.x, labels, parts, table.weight, folds=len(folds), is_auto=is_auto, seed=seed
         )
-    return found, folds, reasons
 
 
 def told(bar: "tqdm[NoReturn]", text: str) -> None:
@@ -191,8 +196,17 @@ def told(bar: "tqdm[NoReturn]", text: str) -> None:
     bar.set_description_str(f"fit_mixture: {text}")
 
 
-def fingerprint(table: Table, more: Tensor, settings: Sequence[object]) -> dict[str, Json]:
-    """Returns what must be the same where a search goes on."""
-    names = ("n_components", "components", "weights", "config", "initializer", "y", "seed")
-    data: Json = {"x": digest(table.x), "sample_weight": digest(table.weight), "validation": digest(more)}
-    return {"data": data, **{name: describe(one) for name, one in zip(names, settings, strict=True)}}
+def check_folder(checkpoint: str | Path | None) -> None:
+    """Raises ``OSError`` if the folder of a checkpoint cannot be written, before any work."""
+    if checkpoint is not None:
+        writable_folder("checkpoint", Path(checkpoint).parent)
+
+
+def fingerprint(problem: Problem, starts: Sequence[Candidate], settings: Sequence[object]) -> dict[str, Json]:
+    """Returns what must be the same where a search goes on; of starts what they found, not how."""
+    names = ("n_components", "components", "weights", "config", "y", "seed")
+    folds = torch.cat([part for parts in (problem.folds.kept, problem.folds.held_out) for part in parts])
+    data: Json = {"x": digest(problem.x), "sample_weight": digest(problem.weight), "validation": digest(folds)}
+    found: Json = [[one.name, digest(one.responsibilities)] for one in starts]
+    described = {name: describe(one) for name, one in zip(names, settings, strict=True)}
+    return {"data": data, "initializer": found, **described}

@@ -23,7 +23,10 @@ class Scale:
         """Returns those of weighted points ``(N, D)``."""
         share = (weight / weight.sum()).unsqueeze(-1)
         mean = (share * x).sum(0)
-        deviation = (share * (x - mean).square()).sum(0).sqrt()
+        centred = x - mean
+        most = centred.abs().amax(0)  # so that no square is too large or too small for a float
+        most = torch.where(most > 0, most, torch.ones_like(most))
+        deviation = most * (share * (centred / most).square()).sum(0).sqrt()
         least = 1e-12 * mean.abs().clamp(min=torch.finfo(x.dtype).tiny)
         return cls(mean, torch.where(deviation > least, deviation, torch.ones_like(deviation)))
 
@@ -60,10 +63,6 @@ class Folds:
 
     def __len__(self) -> int:
         return len(self.kept)
-
-    def union(self) -> Tensor:
-        """Returns the points that any fold trains on, in their order."""
-        return torch.cat(self.kept).unique()
 
 
 def folds_of(n: int, seed: int, fraction: float | None = None) -> Folds:

@@ -145,7 +145,7 @@ class Judge:
         if self.problem.labels is None:
             return [None] * (ensemble.size // len(self.problem.folds))
         x = self.held_by(ensemble).to(ensemble.log_weights)
-        parts = [ensemble.encoder.table(some) for some in x.split(block_of(ensemble), 1)]
+        parts = [ensemble.log_q(some) for some in x.split(block_of(ensemble), 1)]
         own = torch.stack([self.problem.labels[rows] for rows in self.problem.folds.held_out]).to(x.device)
         tables = self.by_fold(torch.cat(parts, 2)).unbind(1)
         return [accuracy_of(table, own, self.problem.held_weight) for table in tables]

@@ -67,7 +67,7 @@ class EncoderScore(Score):
 
 def said(ensemble: Ensemble, x: Tensor, target: Tensor) -> Tensor:
     """Returns Σ r(z) log q(z | x) of points, ``(V, N)``."""
-    return (target.mT * ensemble.encoder.table(x).log_softmax(1)).sum(1)
+    return (target.mT * ensemble.log_q(x)).sum(1)
 
 
 def teach_encoders(

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +10,8 @@ from torch import Tensor
 from pyro_vmonf.automatic.label_methods import LABEL_METHODS, LabelMethod
 from pyro_vmonf.automatic.label_terms import known
 from pyro_vmonf.automatic.labelled import hidden
-from pyro_vmonf.automatic.starts import LEAST_SHARE, Candidate
+from pyro_vmonf.automatic.starts import LEAST_SHARE, Candidate, clustered, numbered
 from pyro_vmonf.initialization.initializer import Initializer
-from pyro_vmonf.initialization.linkage import NoClustersError
 from pyro_vmonf.initialization.supervised import learns_from_labels, match_labels
 from pyro_vmonf.labels import Labels
 
@@ -54,7 +52,7 @@ def labelled_candidates(
     weight: Tensor,
     *,
     folds: int,
-    use_labels: bool,
+    is_auto: bool,
     seed: int,
 ) -> tuple[list[Candidate], list[str]]:
     """Returns the starts of a search with labels: one, the weighed mean of all methods, where labels can weigh them.
@@ -70,17 +68,18 @@ def labelled_candidates(
         parts: Five parts of the points, whose labels are hidden in turn.
         weight: The weights of the points, ``(N,)``.
         folds: The number of parts that a search holds out.
-        use_labels: Whether the library's own methods that learn from labels take part.
+        is_auto: Whether the methods are the library's own, of which those that learn from labels take part, and one
+            that fails is left out.
         seed: The seed.
 
     Raises:
         ValueError: If no method finds K clusters.
     """
-    members = members_of(initializers, x, labels, parts, weight, use_labels=use_labels, seed=seed)
+    members = members_of(initializers, x, labels, parts, weight, is_auto=is_auto, seed=seed)
     count = sum(int(known(labels[rows]).sum()) for rows in parts)
     reasons: list[str] = []
     if len(members) > 1:
-        if count >= LEAST_HIDDEN * labels.shape[1] and bool((labels.sum(0) > 0).all()):
+        if count >= LEAST_HIDDEN * labels.shape[1] and all_are_named(labels):
             members, reasons = weighed(members, labels, parts, weight)
         else:
             reasons = [f"With {count} labels to hide in turn, the methods are not weighed by these but compete."]
@@ -94,7 +93,7 @@ def members_of(
     parts: Sequence[Tensor],
     weight: Tensor,
     *,
-    use_labels: bool,
+    is_auto: bool,
     seed: int,
 ) -> list[Member]:
     """Returns what each method says; those that find fewer than K clusters are left out.
@@ -104,15 +103,15 @@ def members_of(
     """
     k = labels.shape[1]
     methods: dict[str, Answer] = {}
-    for one in initializers:
-        with suppress(NoClustersError):
-            methods[one.name] = answer_of(one, x, k, weight, seed)
-    if use_labels and bool((labels.sum(0) > 0).all()):
+    for one, name in zip(initializers, numbered([one.name for one in initializers]), strict=True):
+        if (answer := answer_of(one, x, k, weight, seed, is_auto)) is not None:
+            methods[name] = answer
+    without = [hidden(labels, rows) for rows in parts]
+    if is_auto and all(all_are_named(own) for own in (labels, *without) if bool(known(own).any())):
         methods |= {name: with_points(method, x, weight) for name, method in LABEL_METHODS.items()}
     if not methods:
         names = [one.name for one in initializers]
         raise ValueError(f"initializer: expected a method that finds {k} clusters, but none of {names} does")
-    without = [hidden(labels, rows) for rows in parts]
     return [
         Member(
             name, answer(labels), tuple(answer(own) if bool(known(own).any()) else answer(labels) for own in without)
@@ -121,14 +120,23 @@ def members_of(
     ]
 
 
-def answer_of(initializer: Initializer, x: Tensor, k: int, weight: Tensor, seed: int) -> Answer:
-    """Returns a function of labels that gives an initializer's responsibilities ``(N, K)`` in their order."""
+def all_are_named(labels: Tensor) -> bool:
+    """Returns whether each class is the most probable one of some point with a label."""
+    return len(labels[known(labels)].argmax(-1).unique()) == labels.shape[1]
+
+
+def answer_of(initializer: Initializer, x: Tensor, k: int, weight: Tensor, seed: int, may_fail: bool) -> Answer | None:
+    """Returns a function of labels that gives an initializer's responsibilities ``(N, K)`` in their order.
+
+    It is None where the initializer finds fewer than K clusters, or fails and may.
+    """
     classes = Labels(range(k))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if not learns_from_labels(initializer.method):
-            found = initializer.start(x, k, weight=weight, seed=seed).responsibilities
-            return lambda labels: match_labels(found, as_given(labels), classes)[0]
+    if not learns_from_labels(initializer.method):
+        start = clustered(initializer, x, k, weight, seed, may_fail)
+        if start is None:
+            return None
+        found = start.responsibilities
+        return lambda labels: match_labels(found, as_given(labels), classes)[0]
 
     def answer(labels: Tensor) -> Tensor:
         with warnings.catch_warnings():

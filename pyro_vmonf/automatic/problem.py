@@ -25,13 +25,13 @@ class Problem:
         weight: Their weights ``(N,)``.
         n_components: The number K of components.
         folds: Which points are held out; by default a fifth of them, of up to 2,000 points each fifth in turn.
+        own: The points that the result is trained on; all by default.
         labels: The labels ``(N, K)``, all 0 where there is none, or None.
         weights: The weights of the components ``(K,)``, or None where they are learned.
         device: Where mixtures are trained.
         seed: The seed.
 
     Attributes:
-        own: The points that any fold trains on.
         held: The held-out points of each fold, ``(F, m, D)``.
         held_weight: Their weights ``(F, m)``.
     """
@@ -43,6 +43,7 @@ class Problem:
         n_components: int,
         *,
         folds: Folds | None = None,
+        own: Tensor | None = None,
         labels: Tensor | None = None,
         weights: Tensor | None = None,
         device: torch.device | str = "cpu",
@@ -51,7 +52,7 @@ class Problem:
         self.x, self.weight, self.k, self.seed = x, weight, n_components, seed
         self.labels, self.weights, self.device = labels, weights, device
         self.folds: Folds = folds_of(len(x), seed) if folds is None else folds
-        self.own = self.folds.union()
+        self.own = torch.arange(len(x)) if own is None else own
         self.held = torch.stack([x[rows] for rows in self.folds.held_out]).to(device)
         self.held_weight = torch.stack([weight[rows] for rows in self.folds.held_out]).to(device)
 

@@ -56,6 +56,8 @@ class Search:
         self.progress: Callable[[str], None] = lambda text: None
         self.config = SearchConfig() if config is None else config
         self.judge = Judge(problem, self.config)
+        if problem.x.shape[1] == 1:  # where there are no couplings
+            warps = [warp for warp in warps if not WARPS[warp].affine] or ["N"]
         self.refinements = [more for less, more in MORE.items() if {less, more} <= set(warps)]
         self.warps = [warp for warp in WARPS if warp in warps and warp not in self.refinements]
         self.stages = Stages(None, {}) if stages is None else stages
@@ -147,7 +149,7 @@ class Search:
         if (more := MORE.get(best.warp)) in self.refinements:
             tries = [*tries, self.alone(more, best.noise, chosen, None)]
             best = self.simplest(tries)
-        if best.warp != "N":
+        if best.warp != "N" and best.noise:
             tries = [*tries, self.alone(best.warp, FINER * best.noise, chosen, None)]
         return tries
 
@@ -205,8 +207,9 @@ class Search:
         by = level.get("A", next(iter(level.values())))
         named = min(nominees, key=lambda i: (-right[i], worst[i], -float(by[i])))
         names = ", ".join(self.candidates[i].name for i in sorted(nominees))
-        why = "cuts the fewest neighbour edges" if self.problem.labels is None else "tells most of the held-out labels"
-        return named, [f"Nominated: {names}; {self.candidates[named].name} {why}."]
+        why = "cuts the fewest neighbour edges" if max(right) == 0 else "tells most of the held-out labels"
+        name = self.candidates[named].name
+        return named, [f"Nominated: {names}; {name} {why}." if len(nominees) > 1 else f"Nominated: {name}."]
 
     def best_mixture(self, start: Ensemble) -> tuple[Candidate, Tensor] | None:
         """Returns the Gaussian mixture among the starts with the greatest held-out ELBO, and that of each point."""

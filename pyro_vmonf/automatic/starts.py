@@ -16,7 +16,7 @@ from pyro_vmonf.initialization.gaussians import cluster_gaussians
 from pyro_vmonf.initialization.initializer import Initializer, Start
 from pyro_vmonf.initialization.linkage import NoClustersError
 
-__all__ = ["MIXTURES", "STARTS", "Candidate", "candidates", "gaussians_on"]
+__all__ = ["MIXTURES", "STARTS", "Candidate", "candidates", "clustered", "gaussians_on", "numbered"]
 
 STARTS = ("gmm", "gmm-tied", "gmm-diag", "spectral", "ward", "linkage")
 """The methods that compete, see :class:`~pyro_vmonf.Initializer`."""
@@ -95,11 +95,11 @@ def candidates(
         InitializationWarning: If a method that may fail does.
     """
     found: list[Candidate] = []
-    for one in initializers:
+    for one, name in zip(initializers, numbered([one.name for one in initializers]), strict=True):
         start = clustered(one, x, n_components, weight, seed, may_fail)
         if start is None:
             continue
-        candidate = as_candidate(one, start.responsibilities)
+        candidate = replace(as_candidate(one, start.responsibilities), name=name)
         sizes = candidate.labels.bincount(minlength=n_components)
         same = next((i for i, other in enumerate(found) if agree(candidate, other)), None)
         if same is not None:
@@ -128,6 +128,16 @@ def clustered(
         message = f"initializer: {initializer.name!r} is left out, it raised {type(error).__name__}: {error}"
         warnings.warn(message, InitializationWarning, stacklevel=4)
         return None
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Returns names of which those that occur more than once have a number behind them."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(f"{name} {seen[name]}" if names.count(name) > 1 else name)
+    return found
 
 
 def as_candidate(initializer: Initializer, responsibilities: Tensor) -> Candidate:

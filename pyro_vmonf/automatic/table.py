@@ -1,6 +1,7 @@
 """The points of a fit as a search takes them, from what the user gave."""
 
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -93,7 +94,7 @@ def held_out(validation: object, table: Table, n_components: int, seed: int) -> 
     n, features = table.x.shape
     if validation is None:
         return folds_of(n, seed), table.x[:0]
-    if isinstance(validation, int | float):
+    if isinstance(validation, Real):
         fraction = check_fraction("validation", validation, below_one=True)
         least, size = n_components + 1, round(n * fraction)
         if size < 1 or n - size < least:

@@ -123,7 +123,7 @@ def objective(
 
 def label_term(ensemble: Ensemble, x: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     """Returns α times the mean log q(y | x) of labelled points for each mixture ``(V,)``."""
-    points = label_log_probs(ensemble.encoder.table(x).log_softmax(1), labels)
+    points = label_log_probs(ensemble.log_q(x), labels)
     return LABEL_WEIGHT * (weight * points).sum(-1) / weight.sum(-1)
 
 

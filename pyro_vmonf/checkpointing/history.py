@@ -55,6 +55,8 @@ class History:
     best_epoch: int | None = None
 
     def __repr__(self) -> str:
+        if self.search is not None:
+            return f"History of a search of {len(self.search.rows)} tries, which print(history.search) shows"
         last = {
             name: value
             for name, value in (self.rows or [{}])[-1].items()
@@ -70,9 +72,19 @@ class History:
         return [row["epoch"] for row in having], [row[name] for row in having]
 
     def save(self, path: str | Path) -> None:
-        """Writes rows and restarts as JSON, with null for numbers that are not finite."""
+        """Writes rows, restarts and the search as JSON, with null for numbers that are not finite."""
         rows, restarts = [finite_or_none(row) for row in self.rows], [finite_or_none(row) for row in self.restarts]
-        write_json(Path(path), {"rows": rows, "restarts": restarts})
+        found: dict[str, object] = {"rows": rows, "restarts": restarts}
+        if self.search is not None:
+            tries = [finite_or_none(vars(row)) for row in self.search.rows]
+            found["search"] = {
+                "choice": vars(self.search.choice),
+                "rows": tries,
+                "folds": self.search.folds,
+                "points": self.search.points,
+                "reasons": self.search.reasons,
+            }
+        write_json(Path(path), found)
 
 
 def finite_or_none(row: Mapping[str, float | str]) -> dict[str, float | str | None]:

@@ -46,7 +46,7 @@ class SearchReport:
     Attributes:
         choice: What was chosen.
         rows: The tries, in their order.
-        folds: The number of folds; each held out a fifth of the points, or 4,000 where that is less.
+        folds: The number of folds that held points out.
         points: The number of distinct points.
         reasons: Why this start and this warp, in sentences.
         peak_memory: The greatest memory of the process by the end, in gigabytes; None where it is not known.
