@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from pyro_vmonf import evaluate, fit_mixture
+from pyro_vmonf import Initializer, evaluate, fit_mixture
 from pyro_vmonf.automatic import Schedule, SearchConfig, SearchWarning, folds
 from pyro_vmonf.automatic.agreement import disagreement
 from pyro_vmonf.automatic.starts import Candidate
@@ -153,12 +153,12 @@ def test_goes_on_from_a_checkpoint(tmp_path, monkeypatch, part):
 
 
 def test_other_held_out_points_or_starts_are_another_fit(tmp_path):
-    path, x = tmp_path / "search.safetensors", points()
-    quick(x, initializer=lambda z: z[:, 0] > 0, n_components=2, components="P", checkpoint=path, validation=0.2)
+    call = partial(quick, points(), n_components=2, components="P", checkpoint=tmp_path / "search.safetensors")
+    call(initializer=lambda z: (z[:, 0] > 0).astype(int), validation=0.2)
     with pytest.raises(CheckpointError, match="validation"):
-        quick(x, initializer=lambda z: z[:, 0] > 0, n_components=2, components="P", checkpoint=path, validation=0.3)
+        call(initializer=lambda z: (z[:, 0] > 0).astype(int), validation=0.3)
     with pytest.raises(CheckpointError, match="initializer"):
-        quick(x, initializer=lambda z: z[:, 1] > 0, n_components=2, components="P", checkpoint=path, validation=0.2)
+        call(initializer=lambda z: (z[:, 1] > 0).astype(int), validation=0.2)
 
 
 def test_the_result_is_of_all_points(monkeypatch):
@@ -171,7 +171,7 @@ def test_the_result_is_of_all_points(monkeypatch):
 def test_names_of_starts_are_different():
     hard = torch.eye(K)[torch.arange(N) % K]
     first, second = hard[torch.randperm(N, generator=torch.Generator().manual_seed(0))], hard
-    _, _, history = quick(points(), initializer=[first, second], components="P")
+    _, _, history = quick(points(), initializer=[Initializer(first), Initializer(second)], components="P")
     assert {"array 1", "array 2"} <= {row.start for row in history.search.rows}
 
 

@@ -234,9 +234,7 @@ def candidates_of(initializers, labels, x, is_auto=False):
     """The starts of a search, and why these."""
     parts = labelled_folds(labels, 0)[1]
     methods = [Initializer(one) for one in initializers]
-    return labelled_candidates(
-        methods, x, labels, parts, torch.ones(len(x)).double(), folds=5, is_auto=is_auto, seed=0
-    )
+    return labelled_candidates(methods, x, labels, parts, torch.ones(len(x)).double(), folds=5, is_auto=is_auto, seed=0)
 
 
 def test_enough_labels_give_one_start():

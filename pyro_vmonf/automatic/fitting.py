@@ -209,4 +209,4 @@ def fingerprint(problem: Problem, starts: Sequence[Candidate], settings: Sequenc
     data: Json = {"x": digest(problem.x), "sample_weight": digest(problem.weight), "validation": digest(folds)}
     found: Json = [[one.name, digest(one.responsibilities)] for one in starts]
     described = {name: describe(one) for name, one in zip(names, settings, strict=True)}
-    return {"data": data, "initializer": found, **described}
+    return {**described, "data": data, "initializer": found}
