@@ -244,7 +244,7 @@ def test_auto_replays_where_a_fit_has_many_steps(caplog):
     x = pinwheel(50, wings=3)[0]
     with caplog.at_level(logging.INFO, "pyro_vmonf"):
         trained("auto", x)
-        assert "Elbo(): 300 steps repeat captured operations" in caplog.text
+        assert "Elbo(): 900 steps repeat captured operations" in caplog.text  # five trials and the fit
         caplog.clear()
         trained("auto", x, config={"epochs": 2}, initializer=None)
         assert "Elbo(): eager steps, since 10 do not repay a capture" in caplog.text

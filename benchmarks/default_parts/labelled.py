@@ -74,7 +74,7 @@ def own_start(split, seed):
     folds, parts = labelled_folds(labels, seed)
     methods = checked_initializers("auto", x.shape[1])
     torch.manual_seed(seed)
-    found = labelled_candidates(methods, x, labels, parts, mass, folds=len(folds), use_labels=True, seed=seed)[0][0]
+    found = labelled_candidates(methods, x, labels, parts, mass, folds=len(folds), is_auto=True, seed=seed)[0][0]
     nearest = KNeighborsClassifier(1).fit(x.numpy(), found.labels.numpy())
     return nearest.predict(scale.standardized(torch.as_tensor(split.x_test)).numpy()), {"start": found.name}
 
