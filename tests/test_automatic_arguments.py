@@ -163,7 +163,8 @@ def test_other_held_out_points_or_starts_are_another_fit(tmp_path):
 
 def test_the_result_is_of_all_points(monkeypatch):
     """Also where one part of them is held out, and none has its turn to be trained on."""
-    monkeypatch.setattr(folds, "FEW", 50)
+    for name in ("FEW", "SOME"):
+        monkeypatch.setattr(folds, name, 50)
     _, _, history = quick(points(), initializer="gmm", components="N")
     assert (history.search.folds, history.search.points) == (1, N)
 

@@ -11,7 +11,7 @@ from sklearn.semi_supervised import LabelSpreading
 from pyro_vmonf import evaluate, fit_mixture
 from pyro_vmonf.automatic import Schedule, SearchConfig, arguments
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
-from pyro_vmonf.automatic.folds import FEW
+from pyro_vmonf.automatic.folds import SOME, fold_count
 from pyro_vmonf.automatic.label_encoder import copy_encoders, said, teach_encoders, teach_encoders_for
 from pyro_vmonf.automatic.label_methods import LABEL_METHODS, clamped_mixture
 from pyro_vmonf.automatic.label_starts import labelled_candidates, members_of, weights_of
@@ -90,12 +90,12 @@ def test_equal_rows_have_the_mean_of_their_labels():
 
 
 @pytest.mark.parametrize("count", [2, 5, 7])
-@pytest.mark.parametrize("n", [N, FEW + 60])
+@pytest.mark.parametrize("n", [N, SOME + 60])
 def test_folds_deal_out_each_class(n, count):
     y = torch.arange(n) % K
     labels = as_probabilities(shown(y, count), n, K)
     folds, parts = labelled_folds(labels, seed=0)
-    assert len(folds) == (5 if n <= FEW else 1)
+    assert len(folds) == fold_count(n)
     assert len({len(rows) for rows in folds.kept}) == len({len(rows) for rows in folds.held_out}) == 1
     for kept, out in zip(folds.kept, folds.held_out, strict=True):
         assert torch.cat([kept, out]).sort().values.tolist() == list(range(n))

@@ -88,7 +88,8 @@ def fit_mixture(
             left for the clusters to find. Equal rows of x are one point, whose label is the weighted mean of theirs.
         sample_weight: The weights of the points ``(N,)``, at least 0: a point of weight 2 counts as two.
         validation: Points ``(M, D)`` to choose by, on which nothing is trained, or the fraction of x to hold out while
-            all is chosen. By default that is a fifth of x, and of up to 2,000 points each fifth in turn, in five folds.
+            all is chosen. By default that is a fifth of x; of up to 500 points each fifth in turn, and three of up to
+            2,000.
         components: What may be added to the Gaussians of a start: ``"auto"`` for all of the following, or some of
             them: ``"N"``, nothing; ``"P"``, splines of each component; ``"PP"``, twice as many, which are tried where
             these were best; ``"S"``, splines that all components share; ``"A"``, affine couplings that all share;

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Folds", "Scale", "distinct", "first_of", "folds_of"]
+__all__ = ["Folds", "Scale", "distinct", "first_of", "fold_count", "folds_of"]
 
-FEW = 2000  # up to so many points there are five folds; above, one part is held out
+FEW, SOME = 500, 2000  # up to so many points there are five folds, and three; above, one part is held out
 MOST_HELD_OUT = 4000  # points: so many tell flows apart, and are scored often
 
 
@@ -65,10 +65,13 @@ class Folds:
         return len(self.kept)
 
 
-def folds_of(n: int, seed: int, fraction: float | None = None) -> Folds:
-    """Returns folds of n points in a random order: each fifth in turn, or of many points one, are held out.
+def fold_count(n: int) -> int:
+    """Returns the number of folds of n points: five up to 500, three up to 2,000, and one above."""
+    return 5 if n <= FEW else 3 if n <= SOME else 1
 
-    Of more than 2,000 points a fifth is held out once, and never more than 4,000.
+
+def folds_of(n: int, seed: int, fraction: float | None = None) -> Folds:
+    """Returns folds of n points in a random order, each of which holds out another fifth, but never more than 4,000.
 
     Args:
         n: The number of points.
@@ -76,7 +79,7 @@ def folds_of(n: int, seed: int, fraction: float | None = None) -> Folds:
         fraction: If it is given, that fraction of the points is held out once.
     """
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    count = 5 if n <= FEW and fraction is None else 1
+    count = fold_count(n) if fraction is None else 1
     size = min(max(1, n // 5), MOST_HELD_OUT) if fraction is None else round(n * fraction)
     cuts = [slice(i * size, (i + 1) * size) for i in range(count)]
     kept = [torch.cat([order[: cut.start], order[cut.stop :]]) for cut in cuts]

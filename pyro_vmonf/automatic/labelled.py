@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pyro_vmonf.automatic.folds import FEW, Folds
+from pyro_vmonf.automatic.folds import Folds, fold_count
 from pyro_vmonf.automatic.label_terms import known
 from pyro_vmonf.labels import Labels, is_labelled
 
@@ -55,7 +55,7 @@ def merged(labels: Tensor, weight: Tensor, index: Tensor, count: int) -> Tensor:
 def labelled_folds(labels: Tensor, seed: int) -> tuple[Folds, list[Tensor]]:
     """Returns folds among which the labelled points of each class are dealt out, and the points of five such parts.
 
-    A fifth of the points is held out, each fifth in turn where they are few, as in
+    A fifth of the points is held out, more than one in turn where they are few, as in
     :func:`~pyro_vmonf.automatic.folds.folds_of`; the folds hold out the first of the five parts. The only labelled
     point of a class is never held out.
 
@@ -74,7 +74,7 @@ def labelled_folds(labels: Tensor, seed: int) -> tuple[Folds, list[Tensor]]:
     dealt = order[own[order].argsort(stable=True)]  # classes one after the other, and points without a label last
     size = max(1, len(dealt) // LABEL_FOLDS)
     parts = [dealt[i : size * LABEL_FOLDS : LABEL_FOLDS] for i in range(LABEL_FOLDS)]
-    held_out = parts if n <= FEW else parts[:1]
+    held_out = parts[: fold_count(n)]
     everything = torch.arange(n)
     return Folds([everything[~torch.isin(everything, rows)] for rows in held_out], held_out), parts
 

@@ -24,7 +24,8 @@ class Problem:
         x: The points ``(N, D)``, in float64, on the CPU.
         weight: Their weights ``(N,)``.
         n_components: The number K of components.
-        folds: Which points are held out; by default a fifth of them, of up to 2,000 points each fifth in turn.
+        folds: Which points are held out; by default a fifth of them, of up to 500 points each fifth in turn, of
+            up to 2,000 three.
         own: The points that the result is trained on; all by default.
         labels: The labels ``(N, K)``, all 0 where there is none, or None.
         weights: The weights of the components ``(K,)``, or None where they are learned.
