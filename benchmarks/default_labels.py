@@ -18,13 +18,12 @@ correction over all sets); mean ranks with Nemenyi's critical difference, for ta
 seconds.
 """
 
-import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
 from default_parts import sets
+from default_parts.command import chosen_sets, parser
 from default_parts.compare import corrected_test, friedman, holm, nemenyi, ranks
 from default_parts.labelled import METHODS, file_of, kept
 from threadpoolctl import threadpool_limits
@@ -37,21 +36,9 @@ EXACT, LEVEL = 1e-12, 0.05
 
 def parsed():
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = parser.add_mutually_exclusive_group()
-    names.add_argument("--sets", nargs="+", choices=list(sets.SETS), metavar="SET", help=", ".join(sets.SETS))
-    names.add_argument("--tag", choices=("tuned", "held", "all"), default="all", help="which sets")
-    parser.add_argument(
-        "--methods", nargs="+", choices=list(METHODS), default=list(METHODS), metavar="METHOD", help=", ".join(METHODS)
-    )
-    parser.add_argument("--labels", nargs="+", type=int, default=[5, 20], help="of each class")
-    parser.add_argument("--splits", type=int, default=10)
-    parser.add_argument(
-        "--part", nargs=2, type=int, default=(0, 1), metavar=("I", "N"), help="run every N-th row from the I-th, from 0"
-    )
-    parser.add_argument("--report-only", action="store_true", help="say what is there, and run nothing")
-    parser.add_argument("--out", type=Path, required=True)
-    return parser.parse_args()
+    found = parser(__doc__, METHODS)
+    found.add_argument("--labels", nargs="+", type=int, default=[5, 20], help="of each class")
+    return found.parse_args()
 
 
 def there(names, count, args):
@@ -157,7 +144,7 @@ def main():
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     args.out.mkdir(parents=True, exist_ok=True)
-    names = args.sets or [name for name in sets.SETS if args.tag in ("all", sets.tag(name))]
+    names = chosen_sets(args)
     plan = [(n, m, c, i) for n in names for c in args.labels for m in args.methods for i in range(args.splits)]
     first, step = args.part
     if not args.report_only:

@@ -8,13 +8,15 @@ import torch
 from sklearn.datasets import make_circles
 
 from pyro_vmonf import Initializer, evaluate, fit_mixture
-from pyro_vmonf.automatic import Schedule, SearchConfig, arguments, fitting, training
+from pyro_vmonf.automatic import Schedule, SearchConfig, arguments, fitting, values
+from pyro_vmonf.automatic.data import EnsembleData
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Scale, distinct, first_of, folds_of
 from pyro_vmonf.automatic.judge import is_better
 from pyro_vmonf.automatic.modules import modules_of
 from pyro_vmonf.automatic.starts import candidates
-from pyro_vmonf.automatic.training import EnsembleData, elbos, train, train_for
+from pyro_vmonf.automatic.training import train, train_for
+from pyro_vmonf.automatic.values import elbos
 from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.initialization.gaussian_mixture import fit_gaussian_mixture, log_joint
 from pyro_vmonf.steps.rows import RowAdam
@@ -222,7 +224,7 @@ def test_scores_in_blocks_are_the_same(steps, monkeypatch):
     x = points(2)
     results = []
     for block in (10_000, 7):
-        monkeypatch.setattr(training, "points_at_once", lambda *_, block=block: block)
+        monkeypatch.setattr(values, "points_at_once", lambda *_, block=block: block)
         ensemble, fits = ensemble_of("P", x)
         torch.manual_seed(0)
         found = train(

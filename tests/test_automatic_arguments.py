@@ -185,8 +185,19 @@ def test_history_holds_the_search(tmp_path):
 
 
 def test_runs_where_no_gradient_is_asked_for():
+    call = partial(quick, points(), initializer="gmm", components="P")
     with torch.no_grad():
-        quick(points(), initializer="gmm", components="P")
+        model, _, _ = call()
+    torch.testing.assert_close(model.evidence(points()), call()[0].evidence(points()))
+
+
+@pytest.mark.parametrize(("patience", "why"), [(20, "patience"), (10**6, "steps")])
+def test_history_says_why_training_ended(patience, why):
+    schedule = Schedule(400, 400, patience) if why == "patience" else Schedule(4, 4, patience)
+    _, _, history = quick(
+        points(), initializer="gmm", components="P", config=SearchConfig(short=schedule, long=schedule)
+    )
+    assert history.stopped == history.search.stopped == why
 
 
 @pytest.mark.parametrize("units", [1e200, 1e-200])

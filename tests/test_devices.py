@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pyro_vmonf import MAF, NSF, FlowList, FlowMixture, Labels, RealNVP, SoftmaxEncoder, convnet, mlp
 from pyro_vmonf.automatic.ensemble import Ensemble
-from pyro_vmonf.automatic.training import elbos, objective
+from pyro_vmonf.automatic.values import elbos, objective
 from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.data import Noise, RandomAffineElastic
 from pyro_vmonf.guides import DirichletPosterior, MAPWeights, StickBreakingPosterior

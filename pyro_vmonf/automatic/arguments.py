@@ -8,9 +8,8 @@ from torch import Tensor
 from pyro_vmonf._validation import as_floats
 from pyro_vmonf.automatic.config import SearchConfig
 from pyro_vmonf.automatic.covariances import starts_for
-from pyro_vmonf.automatic.starts import STARTS
 from pyro_vmonf.automatic.warps import WARPS
-from pyro_vmonf.initialization.initializer import Initializer, as_initializers
+from pyro_vmonf.initialization.initializer import STARTS, Initializer, as_initializers
 from pyro_vmonf.models.weights import FixedWeights
 
 __all__ = ["checked_config", "checked_device", "checked_initializers", "checked_warps", "checked_weights", "is_auto"]

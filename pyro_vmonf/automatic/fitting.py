@@ -22,6 +22,7 @@ from pyro_vmonf.automatic.arguments import (
 )
 from pyro_vmonf.automatic.config import SearchConfig
 from pyro_vmonf.automatic.covariances import covariance_note
+from pyro_vmonf.automatic.folds import Folds
 from pyro_vmonf.automatic.label_starts import labelled_candidates
 from pyro_vmonf.automatic.labelled import as_probabilities, labelled_folds, merged
 from pyro_vmonf.automatic.memory import peak_memory
@@ -137,22 +138,21 @@ def fit_mixture(
     config, table = checked_config(config), table_of(x, sample_weight, k)
     labels = labels_of(y, table, k, validation)
     methods = [one.at(table.rows, table.total) for one in checked_initializers(initializer, table.x.shape[1])]
-    folds, more = (labelled_folds(labels, seed)[0] if labels is not None else None), table.x[:0]
-    if folds is None:
-        folds, more = held_out(validation, table, k, seed)
     check_folder(checkpoint)
+    more = table.x[:0]
     if labels is None:
+        folds, more = held_out(validation, table, k, seed)
         with isolated_random_state(seed):
             found = candidates(methods, table.x, k, table.weight, seed, may_fail=is_auto(initializer))
         reasons = list[str]()
         if shares is not None:
             found, shares = [one.ordered(table.weight) for one in found], shares.sort(descending=True).values
     else:
-        found, reasons = labelled_starts(methods, table, labels, seed, is_auto=is_auto(initializer))
+        folds, found, reasons = labelled_starts(methods, table, labels, seed, is_auto=is_auto(initializer))
+    starts = [one.extended(table.x, more) for one in found]
     points, weight = torch.cat([table.x, more]), torch.cat([table.weight, table.weight.new_ones(len(more))])
     own = torch.arange(len(table.x))
     problem = Problem(points, weight, k, folds=folds, own=own, labels=labels, weights=shares, device=place, seed=seed)
-    starts = [one.extended(table.x, more) for one in found]
     settings = (k, warps, shares, config, labels, seed)
     stages = Stages(checkpoint, fingerprint(problem, starts, settings))
     log_units = float(table.scale.deviation.log().sum())
@@ -166,7 +166,7 @@ def fit_mixture(
     report.peak_memory = peak_memory()
     with isolated_random_state(seed):
         model, guide = modules_of(ensemble.double(), table.scale)
-    return model.to(place), guide.to(place), History(stopped="patience", search=report)
+    return model.to(place), guide.to(place), History(stopped=report.stopped, search=report)
 
 
 def labels_of(y: object, table: Table, n_components: int, validation: object) -> Tensor | None:
@@ -182,13 +182,14 @@ def labels_of(y: object, table: Table, n_components: int, validation: object) ->
 
 def labelled_starts(
     methods: Sequence[Initializer], table: Table, labels: Tensor, seed: int, *, is_auto: bool
-) -> tuple[list[Candidate], list[str]]:
-    """Returns the starts of a search with labels, and what is to be said of them."""
+) -> tuple[Folds, list[Candidate], list[str]]:
+    """Returns the folds and the starts of a search with labels, and what is to be said of them."""
     folds, parts = labelled_folds(labels, seed)
     with isolated_random_state(seed):
-        return labelled_candidates(
+        found, reasons = labelled_candidates(
             methods, table.x, labels, parts, table.weight, folds=len(folds), is_auto=is_auto, seed=seed
         )
+    return folds, found, reasons
 
 
 def told(bar: "tqdm[NoReturn]", text: str) -> None:

@@ -14,7 +14,8 @@ from pyro_vmonf.automatic.labelled import accuracy_of
 from pyro_vmonf.automatic.problem import Problem
 from pyro_vmonf.automatic.samples import sample_of
 from pyro_vmonf.automatic.starts import Candidate
-from pyro_vmonf.automatic.training import Trained, block_of, disagreements, elbos, kept_elbos
+from pyro_vmonf.automatic.training import Trained
+from pyro_vmonf.automatic.values import block_of, disagreements, elbos, kept_elbos
 
 __all__ = ["Judge", "Try", "is_better"]
 
@@ -117,7 +118,7 @@ class Judge:
         values, cut = self.held_values(ensemble, chosen)[:, start], self.cut_by(ensemble, start)
         elbo = values if self.problem.labels is None else self.held_elbos(ensemble)[:, start]
         warmup, steps = (0, 0) if trained is None else (int(trained.warmup[start]), int(trained.steps[start]))
-        more = max(0.0, cut - self.graph.cut(chosen[start].labels[self.seen])[0])
+        more = max(0.0, cut - self.cut_of(chosen[start])[0])
         accuracy, penalty = self.accuracies(ensemble)[start], self.nats_per_edge * more
         own = None if trained is None or self.problem.labels is None else int(trained.encoder_warmup[start])
         apart = self.by_fold(disagreements(ensemble, self.held_by(ensemble)))[:, start].double()
@@ -125,12 +126,7 @@ class Judge:
 
     def held_elbos(self, ensemble: Ensemble) -> Tensor:
         """Returns the ELBO of the held-out points of each fold under its mixtures, ``(F, C, m)``."""
-        count = ensemble.size // len(self.problem.folds)
-        return (
-            elbos(ensemble, self.problem.held.repeat_interleave(count, 0))
-            .view(len(self.problem.folds), count, -1)
-            .double()
-        )
+        return self.by_fold(elbos(ensemble, self.held_by(ensemble))).double()
 
     def held_values(self, ensemble: Ensemble, chosen: Sequence[Candidate]) -> Tensor:
         """Returns the score of the held-out points of each fold, ``(F, C, m)``: the ELBO, and more with labels."""

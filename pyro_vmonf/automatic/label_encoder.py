@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from pyro_vmonf.automatic.config import Schedule
+from pyro_vmonf.automatic.data import EnsembleData
 from pyro_vmonf.automatic.ensemble import Ensemble, tensors_of
 from pyro_vmonf.automatic.starts import Candidate
-from pyro_vmonf.automatic.training import Ascent, EnsembleData, Score, ascend, interval_of, label_term
+from pyro_vmonf.automatic.training import Ascent, Score, ascend, interval_of
+from pyro_vmonf.automatic.values import label_term
 from pyro_vmonf.steps.rows import RowAdam
 
 __all__ = ["EncoderAscent", "TaughtEncoders", "copy_encoders", "teach_encoders", "teach_encoders_for"]

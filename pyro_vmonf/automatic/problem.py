@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from pyro_vmonf._torch import isolated_random_state
+from pyro_vmonf.automatic.data import EnsembleData
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Folds, folds_of
 from pyro_vmonf.automatic.marginals import gaussians_behind
 from pyro_vmonf.automatic.starts import Candidate, gaussians_on
-from pyro_vmonf.automatic.training import EnsembleData
 from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.initialization.gaussians import cluster_gaussians
 

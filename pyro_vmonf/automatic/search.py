@@ -16,7 +16,8 @@ from pyro_vmonf.automatic.judge import Judge, Try
 from pyro_vmonf.automatic.label_encoder import TaughtEncoders, copy_encoders, teach_encoders, teach_encoders_for
 from pyro_vmonf.automatic.problem import Problem
 from pyro_vmonf.automatic.starts import Candidate
-from pyro_vmonf.automatic.training import Trained, restore, state_of, train, train_for
+from pyro_vmonf.automatic.states import restore, state_of
+from pyro_vmonf.automatic.training import Trained, train, train_for
 from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.checkpointing.search_report import Choice, Row, SearchReport
 from pyro_vmonf.checkpointing.stages import Stages
@@ -81,10 +82,7 @@ class Search:
         """Trains the chosen candidates in each fold, or takes what a stage of that name ended with."""
         if (done := self.stages.get(name, stage_tensors(ensemble, len(chosen)))) is not None:
             return restore_stage(ensemble, done)
-        data, held_out = (
-            self.problem.data(chosen, self.folds.kept),
-            self.problem.data(chosen, self.folds.held_out),
-        )
+        data, held_out = (self.problem.data(chosen, part) for part in (self.folds.kept, self.folds.held_out))
         with isolated_random_state(self.problem.seed):
             found = train(ensemble, data, held_out, noise * self.spread, schedule, len(self.folds))
         self.stages.put(name, stage_tensors(ensemble, len(chosen), found))
@@ -122,21 +120,27 @@ class Search:
         self.rows += [self.row(one, t) for t in tries]
         best = self.simplest(tries)
         other = self.best_mixture(start) if "N" in self.warps else None
-        if other is not None and not self.judge.is_better(best.values, other[1]):
+        is_other = other is not None and not (best.warp == "N" and other[0] is one)
+        if other is not None and is_other and not self.judge.is_better(best.values, other[1]):
             one, values = other
             best = Try("N", 0.0, values, 0.0, self.judge.mean(values), 0, 0, self.judge.cut_of(one)[0])
             self.rows.append(self.row(one, best))
         final = self.refit(one, best)
-        if best.warp != "N" and self.problem.labels is None:  # with labels the encoder is kept by what they say
-            warn_of_share(best.apart, points="held-out points", stacklevel=4)
-        concerns = [disagreement(self.candidates, self.judge.labels_of(final)[0], self.judge.seen)]
-        if best.warp == "N" and len(self.warps) > 1:
-            concerns.append("A Gaussian mixture describes held-out points as well as flows do, and is the result.")
-        for text in filter(None, concerns):
-            reasons.append(text)
-            warnings.warn(text, SearchWarning, stacklevel=3)
+        reasons += self.concerns(final, best)
         choice = Choice(one.name, one.covariance_type, best.warp, best.noise, best.warmup + best.steps)
-        return final, SearchReport(choice, self.rows, len(self.folds), len(self.problem.own), reasons)
+        stopped = "patience" if has_ended(best.warmup, best.steps, self.config.long) else "steps"
+        return final, SearchReport(choice, self.rows, len(self.folds), len(self.problem.own), reasons, stopped)
+
+    def concerns(self, final: Ensemble, best: Try) -> list[str]:
+        """Warns of what a user should know of the result, and returns the sentences of :class:`SearchWarning`."""
+        if best.warp != "N" and self.problem.labels is None:  # with labels the encoder is kept by what they say
+            warn_of_share(best.apart, points="held-out points", stacklevel=5)
+        found = [disagreement(self.candidates, self.judge.labels_of(final)[0], self.judge.seen)]
+        if best.warp == "N" and len(self.warps) > 1:
+            found.append("A Gaussian mixture describes held-out points as well as flows do, and is the result.")
+        for text in filter(None, found):
+            warnings.warn(text, SearchWarning, stacklevel=4)
+        return [text for text in found if text]
 
     def hopeless(self, results: dict[str, tuple[Ensemble, Trained]], chosen: int) -> list[str]:
         """Returns the warps that were so far behind, while all starts competed, that longer training is of no use."""
@@ -170,10 +174,7 @@ class Search:
     def taught_encoders(self, one: Candidate) -> TaughtEncoders:
         """Returns encoders that learned the start, from discriminants of the type that says held-out points best."""
         options = [replace(one, covariance_type=kind) for kind in covariance_types(self.problem.x.shape[1])]
-        data, held_out = (
-            self.problem.data(options, self.folds.kept),
-            self.problem.data(options, self.folds.held_out),
-        )
+        data, held_out = (self.problem.data(options, part) for part in (self.folds.kept, self.folds.held_out))
         ensemble = self.problem.build("N", options, self.folds.kept).to(data.x.dtype)
         with isolated_random_state(self.problem.seed):
             noise = self.config.noise * self.spread
@@ -224,7 +225,7 @@ class Search:
         ensemble = self.problem.build(warp, [one], self.folds.kept)
         if self.encoders is not None and not ensemble.marginal:  # behind splines of features an encoder sees others
             copy_encoders(ensemble, self.encoders.ensemble, self.encoders.rows)
-        if before is not None and self.encoders is None and has_ended(before[1], chosen, self.config.short):
+        if before is not None and self.encoders is None and self.is_done(before[1], chosen):
             ensemble.copy_from(before[0], range(chosen, before[0].size, count))
             trained = before[1].of(chosen)
         else:
@@ -232,6 +233,10 @@ class Search:
             name = f"alone.{warp}.{noise:.3g}"
             trained = self.trained(name, ensemble, [one], self.config.long, noise)
         return self.judge.scored(warp, noise, ensemble, [one], trained)
+
+    def is_done(self, trained: Trained, start: int) -> bool:
+        """Returns whether a start would not do better with the steps of a start alone."""
+        return has_ended(int(trained.warmup[start]), int(trained.steps[start]), self.config.short)
 
     def simplest(self, tries: Sequence[Try]) -> Try:
         """Returns the best try, or that without a warp if the best is not better than it."""
@@ -269,9 +274,8 @@ class Search:
         return ensemble
 
 
-def has_ended(trained: Trained, start: int, schedule: Schedule) -> bool:
-    """Returns whether a start had its best held-out score well before its steps were over."""
-    warmup, steps = int(trained.warmup[start]), int(trained.steps[start])
+def has_ended(warmup: int, steps: int, schedule: Schedule) -> bool:
+    """Returns whether the best held-out scores came well before the steps were over."""
     return warmup + schedule.patience <= schedule.warmup and steps + schedule.patience <= schedule.steps
 
 

@@ -16,10 +16,7 @@ from pyro_vmonf.initialization.gaussians import cluster_gaussians
 from pyro_vmonf.initialization.initializer import Initializer, Start
 from pyro_vmonf.initialization.linkage import NoClustersError
 
-__all__ = ["MIXTURES", "STARTS", "Candidate", "candidates", "clustered", "gaussians_on", "numbered"]
-
-STARTS = ("gmm", "gmm-tied", "gmm-diag", "spectral", "ward", "linkage")
-"""The methods that compete, see :class:`~pyro_vmonf.Initializer`."""
+__all__ = ["MIXTURES", "Candidate", "candidates", "clustered", "gaussians_on", "numbered"]
 
 MIXTURES = {"gmm": "full", "gmm-tied": "tied", "gmm-diag": "diag"}
 SAME = 0.98  # starts whose adjusted Rand index is greater run once

@@ -7,77 +7,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_vmonf.automatic.blocks import Blocks, points_at_once
+from pyro_vmonf.automatic.blocks import Blocks
 from pyro_vmonf.automatic.config import Schedule
-from pyro_vmonf.automatic.ensemble import Ensemble, tensors_of
-from pyro_vmonf.automatic.label_terms import bounds, known, label_log_probs, labelled_rows, rows_of
+from pyro_vmonf.automatic.data import EnsembleData
+from pyro_vmonf.automatic.ensemble import Ensemble
+from pyro_vmonf.automatic.states import keep, restore, state_of
+from pyro_vmonf.automatic.values import block_of, kept_elbo, label_term, objective, value_of
 from pyro_vmonf.steps.replay import CaptureError, Replay
 from pyro_vmonf.steps.rows import RowAdam
 
-__all__ = [
-    "Ascent",
-    "EnsembleData",
-    "Score",
-    "Trained",
-    "ascend",
-    "block_of",
-    "disagreements",
-    "elbos",
-    "interval_of",
-    "kept_elbos",
-    "label_term",
-    "restore",
-    "state_of",
-    "train",
-    "train_for",
-]
+__all__ = ["Ascent", "Score", "Trained", "ascend", "interval_of", "train", "train_for"]
 
-LEAST_BATCH, MOST_BATCH = 32, 256
 WORTH_A_CAPTURE = 60  # steps
 LEAST_GAIN = 1e-4  # nats
 LEAST_INTERVAL = 4  # steps between two looks at the held-out points
-LABEL_WEIGHT = 1.0  # of the mean log q(y | x) of labelled points, as in LabelTerm
-KEPT = 1.0  # the weight of the start's responsibilities in the objective with labels, after the warm-up
 MOST_SHOWN = 256  # labelled points that teach the encoder in a step
-
-
-@dataclass(frozen=True)
-class EnsembleData:
-    """The points of V mixtures ``(V, n, D)``, the responsibilities of a start ``(V, n, K)`` and weights ``(V, n)``.
-
-    There may be labels, the probabilities of the components ``(V, n, K)``, all 0 where a point has none.
-    """
-
-    x: Tensor
-    target: Tensor
-    weight: Tensor
-    labels: Tensor | None = None
-
-    @property
-    def batch_size(self) -> int:
-        """The number of points in a step: a quarter of them, from 32 to 256."""
-        n = self.x.shape[1]
-        return min(n, max(LEAST_BATCH, n // 4), MOST_BATCH)
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """The points, the responsibilities, the weights and, where there are any, the labels."""
-        given = (self.x, self.target, self.weight)
-        return given if self.labels is None else (*given, self.labels)
-
-    def of(self, rows: Tensor) -> "EnsembleData":
-        """Returns the points of some of the mixtures."""
-        return EnsembleData(*(tensor[rows] for tensor in self.tensors))
-
-    def labelled(self) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Returns the labelled points of each mixture, their labels and their weights, or None where there are none.
-
-        A mixture with fewer labelled points than another is given points of weight 0 beside them.
-        """
-        if self.labels is None:
-            return None
-        rows, weight = labelled_rows(self.labels), self.weight * known(self.labels)
-        return rows_of(self.x, rows), rows_of(self.labels, rows), rows_of(weight, rows)
 
 
 @dataclass(frozen=True)
@@ -95,69 +39,6 @@ class Trained:
     def of(self, start: int) -> "Trained":
         """Returns that of one start, ``(1,)``."""
         return Trained(*(getattr(self, name)[start : start + 1] for name in self.__dataclass_fields__))
-
-
-def value_of(ensemble: Ensemble, x: Tensor, target: Tensor, taught: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Returns what is maximised at points ``(V, N, D)``, as ``(V, N)``.
-
-    That is the ELBO Σ q(z | x) [log p(x, z) − log q(z | x)], or, where ``taught`` is 1 and not 0, how well the start's
-    responsibilities r are known, Σ r(z) [log p(x, z) + log q(z | x)]. A tensor says which, so that one captured step
-    does both. With labels a labelled point's ELBO is that of the point and its label, and Σ r(z) log q(z | x) is added
-    to all: the encoder does not forget what the start said.
-    """
-    log_joint, log_q = ensemble(x)
-    told = target.mT * log_q
-    if labels is None:
-        elbo = (log_q.exp() * (log_joint - log_q)).sum(1)
-    else:
-        elbo = bounds(log_joint, log_q, labels) + KEPT * told.sum(1)
-    return torch.lerp(elbo, (target.mT * log_joint + told).sum(1), taught)
-
-
-def objective(
-    ensemble: Ensemble, x: Tensor, target: Tensor, weight: Tensor, taught: Tensor, labels: Tensor | None = None
-) -> Tensor:
-    """Returns the weighted mean of :func:`value_of` for each mixture ``(V,)``."""
-    return (weight * value_of(ensemble, x, target, taught, labels)).sum(-1) / weight.sum(-1)
-
-
-def label_term(ensemble: Ensemble, x: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
-    """Returns α times the mean log q(y | x) of labelled points for each mixture ``(V,)``."""
-    points = label_log_probs(ensemble.log_q(x), labels)
-    return LABEL_WEIGHT * (weight * points).sum(-1) / weight.sum(-1)
-
-
-def block_of(ensemble: Ensemble) -> int:
-    """Returns how many points of each mixture are scored at once."""
-    return points_at_once(ensemble.size, ensemble.n_components, ensemble.features)
-
-
-@torch.no_grad()
-def elbos(ensemble: Ensemble, x: Tensor) -> Tensor:
-    """Returns the ELBO of points ``(V, N, D)`` under each mixture, ``(V, N)``."""
-    tables = [ensemble(some) for some in x.to(ensemble.log_weights).split(block_of(ensemble), 1)]
-    return torch.cat([(log_q.exp() * (log_joint - log_q)).sum(1) for log_joint, log_q in tables], 1)
-
-
-@torch.no_grad()
-def disagreements(ensemble: Ensemble, x: Tensor) -> Tensor:
-    """Returns at which points encoder and exact posterior choose different components, ``(V, N)``."""
-    tables = [ensemble(some) for some in x.to(ensemble.log_weights).split(block_of(ensemble), 1)]
-    return torch.cat([log_joint.argmax(1) != log_q.argmax(1) for log_joint, log_q in tables], 1)
-
-
-def kept_elbo(log_joint: Tensor, log_q: Tensor, target: Tensor) -> Tensor:
-    """Returns the ELBO plus Σ r(z) log q(z | x), as the objective with labels has it, from tables ``(V, K, N)``."""
-    return (log_q.exp() * (log_joint - log_q) + KEPT * target.mT * log_q).sum(1)
-
-
-@torch.no_grad()
-def kept_elbos(ensemble: Ensemble, x: Tensor, target: Tensor) -> Tensor:
-    """Returns :func:`kept_elbo` of points ``(V, N, D)``, ``(V, N)``."""
-    size, like = block_of(ensemble), ensemble.log_weights
-    parts = zip(x.to(like).split(size, 1), target.to(like).split(size, 1), strict=True)
-    tables = [(*ensemble(some), r) for some, r in parts]
-    return torch.cat([kept_elbo(log_joint, log_q, r) for log_joint, log_q, r in tables], 1)
 
 
 def captured(function: Callable[..., list[Tensor]], inputs: Sequence[Tensor], calls: int) -> Callable[[], list[Tensor]]:
@@ -392,31 +273,3 @@ def train_for(
                 which = torch.tensor([[step == end] * ensemble.size for end in until], device=mixtures.device)
                 keep(ensemble, state, which, mixtures)
         restore(ensemble, state)
-
-
-def state_of(ensemble: Ensemble) -> dict[str, Tensor]:
-    """Returns copies of the parameters of all mixtures, a row each."""
-    return {name: tensor.clone() for name, tensor in tensors_of(ensemble)}
-
-
-@torch.no_grad()
-def keep(ensemble: Ensemble, state: dict[str, Tensor], which: Tensor, mixtures: Tensor) -> None:
-    """Copies the parameters of some mixtures into a state.
-
-    Args:
-        ensemble: An ensemble of V mixtures.
-        state: The state of an ensemble that may have more.
-        which: Which mixtures, ``(1, V)``, or which flows and which encoders, ``(2, V)``.
-        mixtures: The number of each mixture in the state, ``(V,)``.
-    """
-    if bool(which.any()):
-        for name, tensor in tensors_of(ensemble):
-            rows = which[-1 if name.startswith("encoder") else 0]
-            state[name][mixtures[rows]] = tensor[rows]
-
-
-@torch.no_grad()
-def restore(ensemble: Ensemble, state: dict[str, Tensor]) -> None:
-    """Gives an ensemble the parameters of a state."""
-    for name, tensor in tensors_of(ensemble):
-        tensor.copy_(state[name])

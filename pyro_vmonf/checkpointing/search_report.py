@@ -49,6 +49,8 @@ class SearchReport:
         folds: The number of folds that held points out.
         points: The number of distinct points.
         reasons: Why this start and this warp, in sentences.
+        stopped: Why training ended: ``"patience"`` where held-out points had no better score, ``"steps"`` where the
+            greatest number of steps was done.
         peak_memory: The greatest memory of the process by the end, in gigabytes; None where it is not known.
 
     Examples:
@@ -63,6 +65,7 @@ class SearchReport:
     folds: int
     points: int
     reasons: list[str] = field(default_factory=list)
+    stopped: str = "patience"
     peak_memory: float | None = None
 
     def __str__(self) -> str:

@@ -86,15 +86,7 @@ class FlowList(Components):
         return next((kind for kind in ("diag", "full") if kind in kinds), None)
 
     def set_gaussians(self, means: Tensor, covariances: Tensor) -> list[int]:
-        """Makes the components of each member Gaussians, where its kind allows it.
-
-        Args:
-            means: The means ``(K, D)``.
-            covariances: The covariances ``(K, D, D)``, positive definite.
-
-        Returns:
-            The components that cannot be these Gaussians, and are as they were.
-        """
+        """Makes the components of each member Gaussians, where its kind allows it, as those of one kind."""
         others: list[int] = []
         first = 0
         for part in self.parts():
