@@ -15,7 +15,7 @@ from pyro_vmonf.automatic.folds import Scale, distinct, first_of, folds_of
 from pyro_vmonf.automatic.judge import is_better
 from pyro_vmonf.automatic.modules import modules_of
 from pyro_vmonf.automatic.starts import candidates
-from pyro_vmonf.automatic.training import train, train_for
+from pyro_vmonf.automatic.training import Leg, train, train_for
 from pyro_vmonf.automatic.values import elbos
 from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.initialization.gaussian_mixture import fit_gaussian_mixture, log_joint
@@ -118,7 +118,7 @@ def test_not_finite_mixture_leaves_others_alone():
         if broken:
             data.x[1, 3] = float("nan")
         torch.manual_seed(0)
-        train_for(ensemble, data, 0.07 * torch.eye(2).double(), Schedule(5, 15, 10), 5, 15)
+        train_for(ensemble, data, 0.07 * torch.eye(2).double(), Schedule(5, 15, 10), [Leg(True, 5), Leg(False, 15)])
         results.append([p.detach().view(V, -1)[0].clone() for p in ensemble.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 

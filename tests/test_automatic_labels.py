@@ -18,7 +18,7 @@ from pyro_vmonf.automatic.label_methods import LABEL_METHODS, clamped_mixture
 from pyro_vmonf.automatic.label_starts import labelled_candidates, members_of, weights_of
 from pyro_vmonf.automatic.label_terms import bounds, known, label_log_probs
 from pyro_vmonf.automatic.labelled import accuracy_of, as_probabilities, hidden, labelled_folds, merged
-from pyro_vmonf.automatic.training import train, train_for
+from pyro_vmonf.automatic.training import Leg, train, train_for
 from pyro_vmonf.automatic.values import objective
 from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.initialization import InitializationWarning
@@ -158,7 +158,7 @@ def test_labels_teach_the_encoder(steps):
     data, ensemble = data_of(x, wrong, (2, 20)), ensemble_of(x, y)
     noise = 0.05 * torch.eye(2).double()
     before = label_log_probs(ensemble(data.x)[1], data.labels).sum(1)
-    train_for(ensemble, data, noise, Schedule(steps, steps, 50), steps, 0)
+    train_for(ensemble, data, noise, Schedule(steps, steps, 50), [Leg(True, steps)])
     after = label_log_probs(ensemble(data.x)[1], data.labels).sum(1)
     assert bool((after > before).all())
 

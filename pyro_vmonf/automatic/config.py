@@ -32,7 +32,7 @@ class Schedule:
             check_positive(name, getattr(self, name))
 
 
-SHORT, LONG = Schedule(600, 500, 120), Schedule(2000, 1600, 200)
+SHORT, LONG = Schedule(600, 500, 120), Schedule(1000, 1600, 200)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,13 +60,15 @@ def fit_mixture(
     r"""Fits a mixture of flows whose start, flows and number of steps are chosen by the data.
 
     The points are standardised. Gaussian mixtures and clusterings compete as starts: each becomes a mixture of flows
-    that has exactly the density of its Gaussians, with an encoder that has exactly their responsibilities, and is
-    trained on some of the points until others, held out, have no greater ELBO. The best two by held-out ELBO, and those
-    whose clusters hardly touch in the graph of nearest neighbours, are nominated, and the one that cuts the fewest
-    edges of that graph is offered other flows, more of those that are best, and less noise. These are judged by the
-    same held-out points, less ten nats times the share of edges that their labels cut beyond those of the start, and
-    the best is trained on all points for as many steps. Where it is not better than the best of the Gaussian mixtures
-    by half a standard error, the result is that Gaussian mixture.
+    that has exactly the density of its Gaussians, with an encoder that has exactly their responsibilities. Where the
+    clusters of some hardly touch in the graph of nearest neighbours, the start that cuts the fewest of its edges is
+    chosen. Else all are trained with shared affine couplings on some of the points, until others, held out, have no
+    greater ELBO, and the best is chosen, unless the worst cluster of another has less than half its edges to others.
+
+    The chosen start is offered all flows, more of those that are best, and less noise. They are judged by the same
+    held-out points, less ten nats times the share of edges that their labels cut beyond those of the start, and the
+    best is trained on all points for as many steps. Where it is not better than the best of the Gaussian mixtures by
+    half a standard error, the result is that Gaussian mixture.
 
     With labels, each component is a class. The clusterings are put in the order that agrees best with the labels, label
     spreading, two classifiers and Gaussian mixtures in which labelled points keep their labels join them, and the start
@@ -98,8 +100,9 @@ def fit_mixture(
             that all share.
         weights: The weights of the components: ``"learned"``, ``"uniform"``, or K positive numbers that sum to 1, the
             greatest of which belongs to the greatest cluster, and so on, or with labels those of the classes.
-        initializer: The clusterings that compete, and with labels classifiers too, as ``fit`` takes them; ``"auto"``
-            for three Gaussian mixtures, a spectral clustering, Ward's and single linkage, and with labels those above.
+        initializer: The clusterings that compete, and with labels classifiers too, as ``fit`` takes them: methods by
+            their names see features divided by their ranges, others the standardised points; ``"auto"`` for three
+            Gaussian mixtures, a spectral clustering, Ward's and single linkage, and with labels those above.
         config: The numbers of the search.
         checkpoint: A file to which the mixtures are written after each part of the search; if it exists the search goes
             on from it, and ends as an unbroken one.

@@ -3,13 +3,14 @@
 import numpy as np
 from torch import Tensor
 
+from pyro_vmonf.automatic.folds import by_range
 from pyro_vmonf.initialization.separation import edge_cut, nearest_neighbours
 
 __all__ = ["Graph"]
 
 
 class Graph:
-    """The edges between points and their nearest neighbours.
+    """The edges between points and their nearest neighbours, where features are divided by their ranges.
 
     Args:
         x: The points ``(N, D)``.
@@ -17,7 +18,7 @@ class Graph:
     """
 
     def __init__(self, x: Tensor, neighbours: int) -> None:
-        self.x = x.numpy()
+        self.x = by_range(x).numpy()
         self.near = nearest_neighbours(self.x, neighbours)
 
     def cut(self, labels: Tensor) -> tuple[float, float]:

@@ -36,6 +36,8 @@ class Try:
         accuracy: Of held-out labels that are given, the share that the encoder tells, or None without labels.
         encoder_warmup: The number of steps of the encoder's own warm-up, with labels.
         apart: The share of held-out points for which encoder and exact posterior choose different components.
+        finer: The number of steps that followed with less noise.
+        ensemble: The mixtures of all folds; None where nothing was trained.
     """
 
     warp: str
@@ -49,6 +51,13 @@ class Try:
     accuracy: float | None = None
     encoder_warmup: int | None = None
     apart: float = 0.0
+    finer: int = 0
+    ensemble: Ensemble | None = None
+
+    @property
+    def total_steps(self) -> int:
+        """The number of all steps."""
+        return self.warmup + self.steps + self.finer
 
     @property
     def judged(self) -> Tensor:
@@ -122,7 +131,8 @@ class Judge:
         accuracy, penalty = self.accuracies(ensemble)[start], self.nats_per_edge * more
         own = None if trained is None or self.problem.labels is None else int(trained.encoder_warmup[start])
         apart = self.by_fold(disagreements(ensemble, self.held_by(ensemble)))[:, start].double()
-        return Try(warp, noise, values, penalty, self.mean(elbo), warmup, steps, cut, accuracy, own, self.mean(apart))
+        known = warp, noise, values, penalty, self.mean(elbo), warmup, steps, cut, accuracy, own, self.mean(apart)
+        return Try(*known, ensemble=None if trained is None else ensemble)
 
     def held_elbos(self, ensemble: Ensemble) -> Tensor:
         """Returns the ELBO of the held-out points of each fold under its mixtures, ``(F, C, m)``."""

@@ -1,7 +1,9 @@
 """Which start, which warp and how many steps: chosen by held-out points and by the graph of neighbours."""
 
+import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 
 import torch
@@ -9,7 +11,9 @@ from torch import Tensor
 
 from pyro_vmonf._torch import isolated_random_state
 from pyro_vmonf.automatic.agreement import SearchWarning, disagreement
+from pyro_vmonf.automatic.columns import tied_columns
 from pyro_vmonf.automatic.config import Schedule, SearchConfig
+from pyro_vmonf.automatic.contest import Contest, nominate, undecided
 from pyro_vmonf.automatic.covariances import covariance_types
 from pyro_vmonf.automatic.ensemble import Ensemble
 from pyro_vmonf.automatic.judge import Judge, Try
@@ -17,7 +21,7 @@ from pyro_vmonf.automatic.label_encoder import TaughtEncoders, copy_encoders, te
 from pyro_vmonf.automatic.problem import Problem
 from pyro_vmonf.automatic.starts import Candidate
 from pyro_vmonf.automatic.states import restore, state_of
-from pyro_vmonf.automatic.training import Trained, train, train_for
+from pyro_vmonf.automatic.training import Leg, Trained, train, train_for, train_further
 from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.checkpointing.search_report import Choice, Row, SearchReport
 from pyro_vmonf.checkpointing.stages import Stages
@@ -25,10 +29,10 @@ from pyro_vmonf.evaluation.agreement import warn_of_share
 
 __all__ = ["Search"]
 
-COMPETING = ("P", "A")  # the warps under which all starts compete
+COMPETING = ("A", "P")  # the warp under which starts compete, the first of these that may be added
 MORE = {"P": "PP", "A": "AP"}  # what is tried where another was best
 FINER = 0.3  # times the noise
-HOPELESS = 0.5  # nats by which a warp may be behind the best while all starts compete, and be trained for longer
+HOPELESS = 0.25  # nats by which a training may be behind the best, and go on
 
 
 class Search:
@@ -64,6 +68,7 @@ class Search:
         self.stages = Stages(None, {}) if stages is None else stages
         self.spread, self.folds = problem.spread(candidates), problem.folds
         self.rows: list[Row] = []
+        self.has_ties = bool(tied_columns(problem.x[problem.own], problem.weight[problem.own]).any())
         self.encoders: TaughtEncoders | None = None  # with labels
 
     def with_covariances(self) -> list[Candidate]:
@@ -77,27 +82,51 @@ class Search:
         return found
 
     def trained(
-        self, name: str, ensemble: Ensemble, chosen: Sequence[Candidate], schedule: Schedule, noise: float
+        self,
+        name: str,
+        ensemble: Ensemble,
+        chosen: Sequence[Candidate],
+        schedule: Schedule,
+        noise: float,
+        least: float | None = -math.inf,
     ) -> Trained:
-        """Trains the chosen candidates in each fold, or takes what a stage of that name ended with."""
+        """Trains the chosen candidates in each fold, or takes what a stage of that name ended with.
+
+        Where ``least`` is None they go on from where they are.
+        """
         if (done := self.stages.get(name, stage_tensors(ensemble, len(chosen)))) is not None:
             return restore_stage(ensemble, done)
         data, held_out = (self.problem.data(chosen, part) for part in (self.folds.kept, self.folds.held_out))
         with isolated_random_state(self.problem.seed):
-            found = train(ensemble, data, held_out, noise * self.spread, schedule, len(self.folds))
+            numbers = ensemble, data, held_out, noise * self.spread, schedule, len(self.folds)
+            found = train_further(*numbers) if least is None else train(*numbers, least)
         self.stages.put(name, stage_tensors(ensemble, len(chosen), found))
         return found
 
-    def compete(self, warp: str) -> tuple[Ensemble, Trained]:
-        """Trains all candidates with one warp."""
-        self.progress(f"{len(self.candidates)} starts, warp {warp}")
-        ensemble = self.problem.build(warp, self.candidates, self.folds.kept)
-        return ensemble, self.trained(f"starts.{warp}", ensemble, self.candidates, self.config.short, self.config.noise)
+    def compete(self, numbers: list[int]) -> Contest:
+        """Trains some candidates with one warp."""
+        some = [self.candidates[i] for i in numbers]
+        warp = next((warp for warp in COMPETING if warp in self.warps), "N")
+        ensemble = self.problem.build(warp, some, self.folds.kept)
+        if warp == "N":
+            return Contest(numbers, warp, ensemble, None)
+        self.progress(f"{len(some)} starts, warp {warp}")
+        trained = self.trained(f"starts.{warp}", ensemble, some, self.config.short, self.config.noise)
+        self.rows += self.rows_of(warp, ensemble, trained, some)
+        return Contest(numbers, warp, ensemble, trained)
+
+    def rows_of(self, warp: str, ensemble: Ensemble, trained: Trained, some: Sequence[Candidate]) -> list[Row]:
+        """Returns a row of the report for each of some candidates that were trained at once."""
+        elbos, told = self.judge.held_elbos(ensemble).unbind(1), self.judge.accuracies(ensemble)
+        levels = [self.judge.mean(elbo) - self.log_units for elbo in elbos]
+        steps, cuts = (trained.warmup + trained.steps).tolist(), [self.judge.cut_of(one)[0] for one in some]
+        parts = zip(some, levels, steps, cuts, told, strict=True)
+        return [Row(one.name, warp, self.config.noise, *numbers) for one, *numbers in parts]
 
     @property
     def parts(self) -> int:
         """The greatest number of trainings."""
-        return len([warp for warp in self.warps if warp in COMPETING]) + len(self.warps) + 2
+        return len(self.warps) + 3
 
     def run(self, progress: Callable[[str], None] = lambda text: None) -> tuple[Ensemble, SearchReport]:
         """Returns the chosen mixture, trained on all points, and what was tried.
@@ -108,15 +137,14 @@ class Search:
         self.progress = progress
         self.candidates = self.with_covariances()
         start = self.problem.build("N", self.candidates, self.folds.kept)
-        results: dict[str, tuple[Ensemble, Trained]] = {}
-        chosen, reasons = 0, list[str]()
-        if self.problem.labels is None or len(self.candidates) > 1:
-            results = {warp: self.compete(warp) for warp in self.warps if warp in COMPETING}
-            chosen, reasons = self.nominate(results, start)
+        numbers, reasons = undecided(self.judge, self.candidates, self.config.touching)
+        chosen, contest = numbers[0], None
+        if len(numbers) > 1:
+            contest = self.compete(numbers)
+            chosen, why = nominate(self.judge, [self.candidates[i] for i in numbers], contest, self.config)
+            reasons.append(why)
         plain, one = self.unwarped(start, chosen), self.candidates[chosen]
-        able = [warp for warp in self.warps if warp not in ("N", *self.hopeless(results, chosen))]
-        tries = [self.alone(warp, self.config.noise, chosen, results.get(warp)) for warp in able]
-        tries = self.refined([plain, *tries], chosen)
+        tries = self.refined(self.warped(plain, contest, chosen), chosen)
         self.rows += [self.row(one, t) for t in tries]
         best = self.simplest(tries)
         other = self.best_mixture(start) if "N" in self.warps else None
@@ -127,8 +155,8 @@ class Search:
             self.rows.append(self.row(one, best))
         final = self.refit(one, best)
         reasons += self.concerns(final, best)
-        choice = Choice(one.name, one.covariance_type, best.warp, best.noise, best.warmup + best.steps)
-        stopped = "patience" if has_ended(best.warmup, best.steps, self.config.long) else "steps"
+        choice = Choice(one.name, one.covariance_type, best.warp, best.noise, best.total_steps)
+        stopped = "patience" if has_ended(best, self.config.long) else "steps"
         return final, SearchReport(choice, self.rows, len(self.folds), len(self.problem.own), reasons, stopped)
 
     def concerns(self, final: Ensemble, best: Try) -> list[str]:
@@ -142,24 +170,47 @@ class Search:
             warnings.warn(text, SearchWarning, stacklevel=4)
         return [text for text in found if text]
 
-    def hopeless(self, results: dict[str, tuple[Ensemble, Trained]], chosen: int) -> list[str]:
-        """Returns the warps that were so far behind, while all starts competed, that longer training is of no use."""
-        level = {warp: float(trained.elbo[chosen]) for warp, (_, trained) in results.items()}
-        return [warp for warp, elbo in level.items() if elbo < max(level.values()) - HOPELESS]
+    def warped(self, plain: Try, contest: Contest | None, chosen: int) -> list[Try]:
+        """Returns the chosen start without a warp, and with each of those that are tried of it alone.
+
+        Those that stay far behind the best so far end early.
+        """
+        tries = [plain]
+        for warp in [warp for warp in self.warps if warp != "N"]:
+            before = contest if contest is not None and contest.warp == warp else None
+            least = self.least(t.elbo for t in tries)
+            if before is None or before.level(chosen) >= least:
+                tries.append(self.alone(warp, chosen, before, least))
+        return tries
+
+    def least(self, elbos: Iterable[float]) -> float:
+        """Returns the least ELBO from which a training goes on, given those of others; with labels any is."""
+        return max(elbos, default=-math.inf) - (HOPELESS if self.problem.labels is None else math.inf)
 
     def refined(self, tries: list[Try], chosen: int) -> list[Try]:
         """Returns the tries and others by what was best: more splines where P or A were, and then less noise."""
         best = self.simplest(tries)
         if (more := MORE.get(best.warp)) in self.refinements:
-            tries = [*tries, self.alone(more, best.noise, chosen, None)]
+            tries = [*tries, self.alone(more, chosen, None, self.least([best.elbo]))]
             best = self.simplest(tries)
-        if best.warp != "N" and best.noise:
-            tries = [*tries, self.alone(best.warp, FINER * best.noise, chosen, None)]
+        # Where many points share values, less noise means ever greater densities there, and none between them.
+        if best.warp != "N" and best.noise and not self.has_ties:
+            tries = [*tries, self.finer(best, chosen)]
         return tries
+
+    def finer(self, before: Try, chosen: int) -> Try:
+        """Goes on from a try with less noise."""
+        one, noise, ensemble = self.candidates[chosen], FINER * before.noise, deepcopy(before.ensemble)
+        assert ensemble is not None
+        self.progress(f"{one.name}, warp {before.warp}, noise {noise:.2g}")
+        trained = self.trained(f"finer.{before.warp}.{noise:.2g}", ensemble, [one], self.config.long, noise, least=None)
+        found = self.judge.scored(before.warp, noise, ensemble, [one], trained)
+        steps = {name: getattr(before, name) for name in ("warmup", "steps", "encoder_warmup")}
+        return replace(found, finer=int(trained.steps[0]), **steps)
 
     def row(self, one: Candidate, t: Try) -> Row:
         """Returns a row of the report, with the ELBO in the units of x."""
-        return Row(one.name, t.warp, t.noise, t.elbo - self.log_units, t.warmup + t.steps, t.cut, t.accuracy)
+        return Row(one.name, t.warp, t.noise, t.elbo - self.log_units, t.total_steps, t.cut, t.accuracy)
 
     def unwarped(self, start: Ensemble, chosen: int) -> Try:
         """Returns how the chosen start does without a warp; with labels, with encoders that were taught first."""
@@ -183,35 +234,6 @@ class Search:
         rows = range(best, ensemble.size, len(options))
         return TaughtEncoders(ensemble, rows, options[best], int(at[best]))
 
-    def nominate(self, results: dict[str, tuple[Ensemble, Trained]], start: Ensemble) -> tuple[int, list[str]]:
-        """Returns the number of the start that is chosen, and why.
-
-        Nominated are the best start by A, the best by P, and each whose clusters hardly touch. Of the nominees, the one
-        whose worst cluster has the fewest edges to others is chosen; with labels, the one that tells most of those held
-        out, and of these the one with the fewest edges. Where neither A nor P competes, the best as it is is nominated.
-        """
-        count = len(self.candidates)
-        cut, worst = zip(*(self.judge.cut_of(one) for one in self.candidates), strict=True)
-        level = {warp: self.judge.fold_means(ensemble, self.candidates) for warp, (ensemble, _) in results.items()}
-        told = {warp: self.judge.accuracies(ensemble) for warp, (ensemble, _) in results.items()}
-        for warp, (ensemble, trained) in results.items():
-            elbo = self.judge.held_elbos(ensemble).unbind(1)
-            for i, one in enumerate(self.candidates):
-                steps = int(trained.warmup[i] + trained.steps[i])
-                mean = self.judge.mean(elbo[i]) - self.log_units
-                self.rows.append(Row(one.name, warp, self.config.noise, mean, steps, cut[i], told[warp][i]))
-        level = level or {"N": self.judge.fold_means(start, self.candidates)}
-        told = told or {"N": self.judge.accuracies(start)}
-        nominees = {int(each.argmax()) for each in level.values()}
-        nominees |= {i for i in range(count) if worst[i] < self.config.touching}
-        right = [max(each[i] or 0.0 for each in told.values()) for i in range(count)]
-        by = level.get("A", next(iter(level.values())))
-        named = min(nominees, key=lambda i: (-right[i], worst[i], -float(by[i])))
-        names = ", ".join(self.candidates[i].name for i in sorted(nominees))
-        why = "cuts the fewest neighbour edges" if max(right) == 0 else "tells most of the held-out labels"
-        name = self.candidates[named].name
-        return named, [f"Nominated: {names}; {name} {why}." if len(nominees) > 1 else f"Nominated: {name}."]
-
     def best_mixture(self, start: Ensemble) -> tuple[Candidate, Tensor] | None:
         """Returns the Gaussian mixture among the starts with the greatest held-out ELBO, and that of each point."""
         values = self.judge.held_elbos(start)
@@ -219,24 +241,27 @@ class Search:
         best = max(mixtures, key=lambda i: self.judge.mean(values[:, i]), default=None)
         return None if best is None else (self.candidates[best], values[:, best])
 
-    def alone(self, warp: str, noise: float, chosen: int, before: tuple[Ensemble, Trained] | None) -> Try:
+    def alone(self, warp: str, chosen: int, before: Contest | None, least: float) -> Try:
         """Trains the chosen start with a warp, unless it ended for want of patience, not steps, while all competed."""
-        one, count = self.candidates[chosen], len(self.candidates)
+        one, noise = self.candidates[chosen], self.config.noise
         ensemble = self.problem.build(warp, [one], self.folds.kept)
         if self.encoders is not None and not ensemble.marginal:  # behind splines of features an encoder sees others
             copy_encoders(ensemble, self.encoders.ensemble, self.encoders.rows)
-        if before is not None and self.encoders is None and self.is_done(before[1], chosen):
-            ensemble.copy_from(before[0], range(chosen, before[0].size, count))
-            trained = before[1].of(chosen)
+        if before is not None and self.encoders is None and self.is_done(before, chosen):
+            trained = before.copied_to(ensemble, chosen)
         else:
-            self.progress(f"{one.name}, warp {warp}" + (", less noise" if noise < self.config.noise else ""))
-            name = f"alone.{warp}.{noise:.3g}"
-            trained = self.trained(name, ensemble, [one], self.config.long, noise)
+            self.progress(f"{one.name}, warp {warp}")
+            trained = self.trained(f"alone.{warp}", ensemble, [one], self.config.long, noise, least)
         return self.judge.scored(warp, noise, ensemble, [one], trained)
 
-    def is_done(self, trained: Trained, start: int) -> bool:
+    def is_done(self, contest: Contest, chosen: int) -> bool:
         """Returns whether a start would not do better with the steps of a start alone."""
-        return has_ended(int(trained.warmup[start]), int(trained.steps[start]), self.config.short)
+        short, trained = self.config.short, contest.trained
+        if trained is None:
+            return False
+        own = trained.of(contest.numbers.index(chosen))
+        ends = (int(own.warmup), short.warmup), (int(own.steps), short.steps)
+        return all(ended_early(steps, most, short) for steps, most in ends)
 
     def simplest(self, tries: Sequence[Try]) -> Try:
         """Returns the best try, or that without a warp if the best is not better than it."""
@@ -244,13 +269,13 @@ class Search:
         if "N" not in self.warps:
             return max(others, key=lambda t: self.judge.mean(t.judged))
         # Flows that took no step are the start, but behind splines of features it is another.
-        able = [t for t in others if t.warmup + t.steps or WARPS[t.warp].marginal]
+        able = [t for t in others if t.total_steps or WARPS[t.warp].marginal]
         best = max([plain, *able], key=lambda t: self.judge.mean(t.judged))
         return best if best is not plain and self.judge.is_better(best.judged, plain.judged) else plain
 
     def refit(self, one: Candidate, chosen: Try) -> Ensemble:
         """Returns the chosen start and warp trained on all points for the number of steps found."""
-        warp, noise = chosen.warp, chosen.noise * self.spread
+        warp, noise = chosen.warp, self.config.noise * self.spread
         whole = [self.problem.own]
         ensemble = self.problem.build(warp, [one], whole)
         if self.encoders is not None and not ensemble.marginal:
@@ -268,15 +293,23 @@ class Search:
             restore(ensemble, done)
             return ensemble
         with isolated_random_state(self.problem.seed):
-            ends = chosen.warmup, chosen.steps, chosen.encoder_warmup
-            train_for(ensemble, self.problem.data([one], whole), noise, self.config.long, *ends)
+            legs = [Leg(True, chosen.warmup, encoder_steps=chosen.encoder_warmup), Leg(False, chosen.steps)]
+            if chosen.finer:
+                legs.append(Leg(False, chosen.finer, FINER))
+            train_for(ensemble, self.problem.data([one], whole), noise, self.config.long, legs)
         self.stages.put("refit", state_of(ensemble))
         return ensemble
 
 
-def has_ended(warmup: int, steps: int, schedule: Schedule) -> bool:
-    """Returns whether the best held-out scores came well before the steps were over."""
-    return warmup + schedule.patience <= schedule.warmup and steps + schedule.patience <= schedule.steps
+def ended_early(steps: int, most: int, schedule: Schedule) -> bool:
+    """Returns whether the best held-out score came well before the steps were over."""
+    return steps + schedule.patience <= most
+
+
+def has_ended(chosen: Try, schedule: Schedule) -> bool:
+    """Returns whether each part of a training ended for want of a better held-out score."""
+    after = [ended_early(steps, schedule.steps, schedule) for steps in (chosen.steps, chosen.finer)]
+    return ended_early(chosen.warmup, schedule.warmup, schedule) and all(after)
 
 
 def stage_tensors(ensemble: Ensemble, starts: int, trained: Trained | None = None) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from pyro_vmonf.automatic.ensemble import Gaussians
+from pyro_vmonf.automatic.folds import by_range
 from pyro_vmonf.automatic.samples import assigned, start_from_sample
 from pyro_vmonf.initialization.assignment import InitializationWarning
 from pyro_vmonf.initialization.gaussian_mixture import default_ridge, fit_gaussian_mixture
@@ -112,11 +113,15 @@ def candidates(
 def clustered(
     initializer: Initializer, x: Tensor, n_components: int, weight: Tensor, seed: int, may_fail: bool
 ) -> Start | None:
-    """Returns what an initializer finds, or None where it finds fewer than K clusters, or fails and may."""
+    """Returns what an initializer finds, or None where it finds fewer than K clusters, or fails and may.
+
+    A method known by its name sees features divided by their ranges.
+    """
+    seen = by_range(x) if isinstance(initializer.method, str) else x
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return start_from_sample(initializer, x, n_components, weight, seed)
+            return start_from_sample(initializer, seen, n_components, weight, seed)
     except NoClustersError:
         return None
     except Exception as error:

@@ -16,7 +16,7 @@ from pyro_vmonf.automatic.values import block_of, kept_elbo, label_term, objecti
 from pyro_vmonf.steps.replay import CaptureError, Replay
 from pyro_vmonf.steps.rows import RowAdam
 
-__all__ = ["Ascent", "Score", "Trained", "ascend", "interval_of", "train", "train_for"]
+__all__ = ["Ascent", "Leg", "Score", "Trained", "ascend", "interval_of", "train", "train_for", "train_further"]
 
 WORTH_A_CAPTURE = 60  # steps
 LEAST_GAIN = 1e-4  # nats
@@ -41,6 +41,28 @@ class Trained:
         return Trained(*(getattr(self, name)[start : start + 1] for name in self.__dataclass_fields__))
 
 
+@dataclass(frozen=True)
+class Leg:
+    """A part of a training whose length is known.
+
+    Attributes:
+        is_taught: Whether it is the warm-up.
+        steps: The number of steps.
+        noise: What the noise is multiplied by.
+        encoder_steps: The number of steps of the encoder, if it has one of its own.
+    """
+
+    is_taught: bool
+    steps: int
+    noise: float = 1.0
+    encoder_steps: int | None = None
+
+    @property
+    def ends(self) -> list[int]:
+        """The steps of the flows, and those of the encoder if they are others."""
+        return [self.steps] if self.encoder_steps is None else [self.steps, self.encoder_steps]
+
+
 def captured(function: Callable[..., list[Tensor]], inputs: Sequence[Tensor], calls: int) -> Callable[[], list[Tensor]]:
     """Returns the function of fixed inputs, captured where it is called often enough to repay it."""
     if calls > WORTH_A_CAPTURE:
@@ -63,7 +85,8 @@ class Ascent:
     """
 
     def __init__(self, ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule, steps: int) -> None:
-        self.ensemble, self.data, self.noise, self.schedule, self.steps = ensemble, data, noise, schedule, steps
+        self.ensemble, self.data, self.schedule, self.steps = ensemble, data, schedule, steps
+        self.noise = noise.clone()
         self.taught = torch.zeros((), dtype=data.x.dtype, device=data.x.device)
         self.optimizer = self.adam()
         self.inputs = [tensor[:, : data.batch_size].clone() for tensor in data.tensors]
@@ -162,16 +185,20 @@ class Score:
         return ((weight * own).sum((1, 3)) / weight.sum((0, 2))).nan_to_num(nan=-math.inf)
 
 
-def ascend(ascent: Ascent, score: Score, is_taught: bool, steps: int) -> tuple[Tensor, Tensor]:
+def ascend(
+    ascent: Ascent, score: Score, is_taught: bool, steps: int, least: float = -math.inf
+) -> tuple[Tensor, Tensor]:
     """Goes on until no score gets better, and leaves the mixtures in the state of their best score.
 
-    Once half of the starts have waited in vain for a better score, the others go on alone.
+    Once half of the starts have waited in vain for a better score, the others go on alone. All end where the
+    best score, after as many steps as the patience, is below the least that is of use.
 
     Args:
         ascent: The steps.
         score: The scores of the starts; score c is that of the mixtures c, c + C, c + 2 C …, a start's in all folds.
         is_taught: Whether this is the warm-up.
         steps: The greatest number of steps.
+        least: The least score that is of use.
 
     Returns:
         The step at which each score was best, and the score, in the shape of the scores.
@@ -194,7 +221,7 @@ def ascend(ascent: Ascent, score: Score, is_taught: bool, steps: int) -> tuple[T
         keep(ascent.ensemble, state, better[:, starts].repeat(1, score.folds), mixtures[:, starts].flatten())
         # Where flows and encoders have steps of their own, those of the flows say when a start has stopped.
         waiting = (step - at[0] <= patience)[starts].nonzero().squeeze(-1)
-        if not len(waiting):
+        if not len(waiting) or (step >= patience and bool(best[0].max() < least)):
             break
         if 2 * len(waiting) <= len(starts):
             some = torch.arange(ascent.ensemble.size, device=best.device).unflatten(0, (score.folds, -1))
@@ -211,7 +238,13 @@ def interval_of(data: EnsembleData) -> int:
 
 
 def train(
-    ensemble: Ensemble, data: EnsembleData, held_out: EnsembleData, noise: Tensor, schedule: Schedule, folds: int = 1
+    ensemble: Ensemble,
+    data: EnsembleData,
+    held_out: EnsembleData,
+    noise: Tensor,
+    schedule: Schedule,
+    folds: int = 1,
+    least: float = -math.inf,
 ) -> Trained:
     """Maximises the ELBO of each mixture, and leaves each in the state whose held-out ELBO was greatest.
 
@@ -224,13 +257,14 @@ def train(
         noise: The matrix ``(D, D)`` of the noise that is added to the points.
         schedule: The numbers of the training.
         folds: The number F of folds, all of which stop at the same step.
+        least: The least held-out ELBO that is of use: where it is out of reach, training ends early.
     """
     steps = schedule.warmup + schedule.steps
     ascent = Ascent(ensemble, data, noise, schedule, steps)
     score = Score(ensemble, held_out, folds, steps // interval_of(data))
     initial, before = state_of(ensemble), score(torch.zeros_like(ascent.taught))[0]
     warmups, _ = ascend(ascent, score, True, schedule.warmup)
-    (then, *_), (elbo, *_) = ascend(ascent, score, False, schedule.steps)
+    (then, *_), (elbo, *_) = ascend(ascent, score, False, schedule.steps, least)
     unchanged = before >= elbo
     back, rows = state_of(ensemble), unchanged.repeat(folds)
     for name, tensor in initial.items():
@@ -240,36 +274,36 @@ def train(
     return Trained(warmup, then, torch.where(unchanged, before, elbo), encoder)
 
 
-def train_for(
-    ensemble: Ensemble,
-    data: EnsembleData,
-    noise: Tensor,
-    schedule: Schedule,
-    warmup: int,
-    steps: int,
-    encoder_warmup: int | None = None,
-) -> None:
-    """Trains each mixture by a number of steps of the warm-up, and another after it.
+def train_further(
+    ensemble: Ensemble, data: EnsembleData, held_out: EnsembleData, noise: Tensor, schedule: Schedule, folds: int = 1
+) -> Trained:
+    """Maximises the ELBO of each mixture from where it is, without a warm-up; all else is as in :func:`train`."""
+    ascent = Ascent(ensemble, data, noise, schedule, schedule.steps)
+    score = Score(ensemble, held_out, folds, schedule.steps // interval_of(data))
+    at, elbo = ascend(ascent, score, False, schedule.steps)
+    return Trained(torch.zeros_like(at[0]), at[0], elbo[0], torch.zeros_like(at[0]))
+
+
+def train_for(ensemble: Ensemble, data: EnsembleData, noise: Tensor, schedule: Schedule, legs: Sequence[Leg]) -> None:
+    """Trains each mixture by a number of steps, one leg after the other.
 
     Args:
         ensemble: The mixtures.
         data: Their points.
         noise: The matrix ``(D, D)`` of the noise that is added to the points.
         schedule: The learning rates.
-        warmup: The number of steps of the warm-up.
-        steps: The number of steps after it.
-        encoder_warmup: The number of steps of the encoder's warm-up, if it has one of its own.
+        legs: What is done.
     """
-    ends = [warmup] if encoder_warmup is None else [warmup, encoder_warmup]
-    ascent = Ascent(ensemble, data, noise, schedule, max(ends) + steps)
+    ascent = Ascent(ensemble, data, noise, schedule, sum(max(leg.ends) for leg in legs))
     mixtures = torch.arange(ensemble.size, device=data.x.device)
-    for is_taught, until in ((True, ends), (False, [steps])):
-        ascent.begin(is_taught)
+    for leg in legs:
+        ascent.noise.copy_(leg.noise * noise)
+        ascent.begin(leg.is_taught)
         state = state_of(ensemble)
-        for step, rows in zip(range(1, max(until) + 1), ascent.batches(), strict=False):
+        for step, rows in zip(range(1, max(leg.ends) + 1), ascent.batches(), strict=False):
             ascent.advance(rows)
-            if step in until:
+            if step in leg.ends:
                 ascent.optimizer.write_means()
-                which = torch.tensor([[step == end] * ensemble.size for end in until], device=mixtures.device)
+                which = torch.tensor([[step == end] * ensemble.size for end in leg.ends], device=mixtures.device)
                 keep(ensemble, state, which, mixtures)
         restore(ensemble, state)
