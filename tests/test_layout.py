@@ -21,7 +21,7 @@ else:
 ROOT = Path(__file__).parent.parent
 # Each folder or file may import those before it.
 GROUND = ["_validation", "_io", "_torch", "_plate"]
-FLOORS = [*GROUND, "labels", "simplex", "moments", "architecture", "data", "plots", "transforms"]
+FLOORS = [*GROUND, "tables", "labels", "simplex", "moments", "architecture", "data", "plots", "transforms"]
 FLOORS += ["components", "models", "guides"]
 FLOORS += [
     "evaluation",
@@ -36,7 +36,7 @@ FLOORS += [
     "reproduce",
 ]
 FLOORS += ["cli"]
-ALONE = {"data", "plots"}  # these know arrays and tensors, no model
+ALONE = {"data", "plots", "tables"}  # these know arrays and tensors, no model
 CONTRACTS = "testing"  # holds tests, which train by hand and begin from a seed as tests do
 
 
