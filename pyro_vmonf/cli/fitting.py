@@ -1,0 +1,120 @@
+"""``pyro-vmonf fit`` and ``pyro-vmonf resume``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pyro_vmonf.cli.output import say
+from pyro_vmonf.cli.points import Numbers, checksum, classes_of, complete_points
+from pyro_vmonf.cli.runs import CHECKPOINT, MIXTURE, Run, RunError
+from pyro_vmonf.tables import read_table
+
+__all__ = ["fit_file", "resume_run"]
+
+
+def fit_file(
+    data: Path,
+    out: Path,
+    components: int | None,
+    *,
+    columns: list[str] | None,
+    ignore: list[str],
+    label_column: str | None,
+    seed: int,
+    device: str,
+    progress: bool,
+) -> dict[str, Any]:
+    """Fits a mixture to a file, writes it to a folder, and returns what is to be said of it.
+
+    Args:
+        data: The file.
+        out: The folder.
+        components: The number of components, or None for that which the points choose, with labels their classes.
+        columns: The names of the columns to read, or None for all.
+        ignore: Those of columns to leave out.
+        label_column: That of the labels, or None.
+        seed: The seed.
+        device: Where mixtures are trained.
+        progress: Whether to show a progress bar.
+    """
+    from pyro_vmonf.estimator.component_count import choose_components
+
+    table = read_table(data, columns=columns, ignore=ignore, label_column=label_column)
+    points = complete_points(table, data)
+    classes, numbers = ([], None) if table.labels is None else classes_of(table.labels)
+    if components is None:
+        components = len(classes) or choose_components(points.numpy(), None, seed)
+    run = Run(
+        str(data.resolve()), components, table.names, label_column, seed, device, checksum(points, numbers)
+    )
+    run.begin(out)
+    return searched(run, out, points, classes, numbers, progress=progress)
+
+
+def resume_run(folder: Path, *, progress: bool) -> dict[str, Any]:
+    """Goes on with a fit that was interrupted, and returns what is to be said of it.
+
+    Raises:
+        RunError: If the folder has no fit, or a finished one, or if the file of its points has changed.
+    """
+    run = Run.read(folder)
+    if (folder / MIXTURE).exists():
+        raise RunError(f"{folder}: the fit is finished")
+    data = Path(run.data)
+    table = read_table(data, columns=run.columns, label_column=run.label_column)
+    points = complete_points(table, data)
+    classes, numbers = ([], None) if table.labels is None else classes_of(table.labels)
+    if checksum(points, numbers) != run.points:
+        raise RunError(f"{data}: the points are others than those that the fit in {folder} began with")
+    return searched(run, folder, points, classes, numbers, progress=progress)
+
+
+def searched(
+    run: Run, folder: Path, points: torch.Tensor, classes: list[Any], numbers: Numbers | None, *, progress: bool
+) -> dict[str, Any]:
+    """Fits a mixture and writes it to the folder of a run."""
+    from pyro_vmonf.automatic import fit_mixture
+    from pyro_vmonf.evaluation import evaluate
+    from pyro_vmonf.persistence import save
+
+    if len(classes) > run.components:
+        raise ValueError(f"--components: expected at least {len(classes)}, the number of classes, got {run.components}")
+    checkpoint = folder / CHECKPOINT
+    model, guide, history = fit_mixture(
+        points,
+        run.components,
+        numbers,
+        checkpoint=checkpoint,
+        device=run.device,
+        seed=run.seed,
+        progress=progress,
+    )
+    save(folder / MIXTURE, model, guide, history, columns=list(run.columns), classes=classes)
+    checkpoint.unlink(missing_ok=True)
+    evidence, search = evaluate(model, guide, points).evidence.mean(), history.search
+    assert search is not None
+    say(str(search))
+    return {
+        "run": str(folder),
+        "rows": len(points),
+        "columns": list(run.columns),
+        "components": run.components,
+        "classes": classes,
+        "weights": [round(float(weight), 6) for weight in shares(guide, model)],
+        "start": search.choice.start,
+        "flows": search.choice.warp,
+        "log_density": float(evidence),
+        "next": f"pyro-vmonf predict {folder} {run.data} --out predictions.csv",
+    }
+
+
+@torch.no_grad()
+def shares(guide: Any, model: Any) -> list[float]:
+    """Returns the weights of the components."""
+    from pyro_vmonf.models.weights import log_mean
+
+    own = guide.log_weights()
+    return (log_mean(model.weights) if own is None else own).exp().tolist()  # type: ignore[no-any-return]

@@ -1,0 +1,194 @@
+"""The command line: its commands, its options, its exit codes."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from pyro_vmonf.cli.output import Output, say
+
+__all__ = ["app", "main"]
+
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C ends
+
+app = typer.Typer(
+    name="pyro-vmonf",
+    help="Variational mixtures of normalizing flows: clusters and densities of the rows of a file.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Data = Annotated[Path, typer.Argument(help="A file of rows: .csv, .tsv, .npy, .npz or .parquet.")]
+RunFolder = Annotated[Path, typer.Argument(help="The folder that fit made.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write: .csv, .tsv, .npz or .parquet.")]
+Seed = Annotated[int, typer.Option(help="The seed of all that is random.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no warnings.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+        The exit code: 0; 2 with a message where the input cannot be used; 130 where Ctrl-C ended it.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)  # dying weights would otherwise slow the arithmetic tenfold
+    try:
+        return int(typer.main.get_command(app)(arguments, standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        say("pyro-vmonf: interrupted")
+        return INTERRUPTED
+    except (ArithmeticError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        say(f"pyro-vmonf: {error}")
+        return 2
+
+
+def told(message: Warning | str, *_: Any) -> None:
+    """Prints a warning as a line."""
+    say(f"pyro-vmonf: warning: {message}")
+
+
+def with_warnings(output: Output, work: Callable[[], dict[str, Any]]) -> None:
+    """Does the work of a command, prints its warnings as lines, and then its result."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if output.is_quiet else "default")
+        warnings.showwarning = told  # type: ignore[assignment]
+        values = work()
+    output.result(values)
+
+
+def show_version(is_asked: bool) -> None:
+    """Prints the version and ends."""
+    if is_asked:
+        print(f"pyro-vmonf {version('pyro-vmonf')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    _: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Variational mixtures of normalizing flows: clusters and densities of the rows of a file."""
+
+
+@app.command()
+def fit(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write the mixture to.")],
+    components: Annotated[str, typer.Option("--components", "-k", help="Their number, or auto.")] = "auto",
+    columns: Annotated[str | None, typer.Option(help="The columns to use, with commas between; all by default.")] = None,
+    ignore: Annotated[str, typer.Option(help="Columns to leave out, with commas between.")] = "",
+    label_column: Annotated[str | None, typer.Option(help="A column of labels, empty where there is none.")] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a mixture to the rows of a file; Ctrl-C leaves a state to go on from."""
+    from pyro_vmonf.cli.fitting import fit_file
+
+    output = Output(as_json=as_json, is_quiet=quiet)
+    given = {"columns": names(columns) or None, "ignore": names(ignore), "label_column": label_column}
+    interruptible(
+        out,
+        output,
+        lambda: fit_file(
+            data, out, number(components), **given, seed=seed, device=device, progress=output.shows_progress
+        ),
+    )
+
+
+@app.command()
+def resume(run: RunFolder, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Go on with a fit that was interrupted, to the same mixture."""
+    from pyro_vmonf.cli.fitting import resume_run
+
+    output = Output(as_json=as_json, is_quiet=quiet)
+    interruptible(run, output, lambda: resume_run(run, progress=output.shows_progress))
+
+
+@app.command()
+def predict(
+    run: RunFolder, data: Data, out: Out, device: Device = "cpu", as_json: AsJson = False, quiet: Quiet = False
+) -> None:
+    """Write each row's component or class, its probabilities and its log-density."""
+    from pyro_vmonf.cli.using import predict_file
+
+    with_warnings(Output(as_json=as_json, is_quiet=quiet), lambda: predict_file(run, data, out, device))
+
+
+@app.command()
+def score(run: RunFolder, data: Data, device: Device = "cpu", as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Print the mean log-density of the rows of a file in nats, in the units of its columns."""
+    from pyro_vmonf.cli.using import score_file
+
+    with_warnings(Output(as_json=as_json, is_quiet=quiet), lambda: score_file(run, data, device))
+
+
+@app.command()
+def sample(
+    run: RunFolder,
+    out: Out,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="The number of rows.")] = 1000,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write rows drawn from the mixture, and the component of each."""
+    from pyro_vmonf.cli.using import sample_file
+
+    with_warnings(Output(as_json=as_json, is_quiet=quiet), lambda: sample_file(run, count, out, seed, device))
+
+
+@app.command()
+def reproduce(
+    experiment: Annotated[str, typer.Argument(help="Its name; without a known one, all names are listed.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for metrics, history, model and figures.")],
+    seed: Seed = 0,
+    epochs: Annotated[int | None, typer.Option(help="In the place of the experiment's own number.")] = None,
+    device: Device = "cpu",
+    threads: Annotated[int | None, typer.Option(help="Processor threads to use.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Run an experiment of the thesis."""
+    from pyro_vmonf.cli.reproducing import reproduce_experiment
+
+    reproduce_experiment(experiment, out, seed=seed, epochs=epochs, device=device, threads=threads, progress=not quiet)
+
+
+def interruptible(run: Path, output: Output, work: Callable[[], dict[str, Any]]) -> None:
+    """Does a fit; where Ctrl-C ends it, says how to go on."""
+    try:
+        with_warnings(output, work)
+    except KeyboardInterrupt:
+        say(f"pyro-vmonf: interrupted; go on with: pyro-vmonf resume {run}")
+        sys.exit(INTERRUPTED)
+
+
+def names(text: str | None) -> list[str]:
+    """Returns names with commas between as a list."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def number(text: str) -> int | None:
+    """Returns a number of components, or None for ``auto``."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"expected a number of at least 1, or auto, got {text!r}", param_hint="--components")
+    return int(text)

@@ -1,0 +1,46 @@
+"""What the command prints: results on the standard output, all else on the standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+__all__ = ["Output", "say"]
+
+
+def say(text: str) -> None:
+    """Prints a line on the standard error."""
+    print(text, file=sys.stderr)
+
+
+class Output:
+    """How results are printed.
+
+    Args:
+        as_json: Whether as one line of JSON.
+        is_quiet: Whether nothing is printed but results and errors.
+    """
+
+    def __init__(self, *, as_json: bool = False, is_quiet: bool = False) -> None:
+        self.as_json, self.is_quiet = as_json, is_quiet
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a progress bar is of use: on a terminal."""
+        return not self.is_quiet and sys.stderr.isatty()
+
+    def result(self, values: dict[str, Any]) -> None:
+        """Prints a result."""
+        if self.as_json:
+            print(json.dumps(values, allow_nan=False))
+        else:
+            for name, value in values.items():
+                print(f"{name.replace('_', ' ')}: {shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """Returns a value as text."""
+    if isinstance(value, list):
+        return ", ".join(shown(part) for part in value) or "none"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

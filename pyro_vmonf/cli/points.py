@@ -1,0 +1,62 @@
+"""The points of a file as a fit and a fitted mixture take them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pyro_vmonf._io import Json
+from pyro_vmonf.architecture import digest
+from pyro_vmonf.automatic.columns import check_complete
+from pyro_vmonf.tables import Table, read_table
+
+if TYPE_CHECKING:
+    from pyro_vmonf.persistence import SavedMixture
+
+__all__ = ["checksum", "classes_of", "complete_points", "points_for"]
+
+Numbers = npt.NDArray[np.int64]
+
+
+def complete_points(table: Table, path: Path) -> Tensor:
+    """Returns the points of a table ``(N, D)``; raises ``ValueError`` that names columns with missing values."""
+    points = torch.as_tensor(table.x)
+    check_complete(str(path), points, table.names)
+    return points
+
+
+def points_for(saved: SavedMixture, path: Path) -> Tensor:
+    """Returns the points of a file in the columns that a mixture was fitted to, found by their names.
+
+    Raises:
+        OSError, ValueError: If the file cannot be read, lacks a column, or has missing values.
+    """
+    columns: Any = saved.header["columns"]
+    return complete_points(read_table(path, columns=columns), path)
+
+
+def classes_of(labels: npt.NDArray[Any]) -> tuple[list[Json], Numbers]:
+    """Returns the classes among labels, sorted, and the number of each row's class, −1 where it has no label.
+
+    Args:
+        labels: The labels ``(N,)``; None, NaN and empty texts stand for none.
+    """
+    given = labels.tolist()
+    classes = sorted({label for label in given if not is_missing(label)}, key=lambda label: (str(type(label)), label))
+    numbers = {label: i for i, label in enumerate(classes)}
+    return list(classes), np.array([numbers.get(label, -1) for label in given])
+
+
+def is_missing(label: Any) -> bool:
+    """Returns whether a label stands for none."""
+    return label is None or label == "" or bool(label != label)
+
+
+def checksum(points: Tensor, numbers: Numbers | None) -> str:
+    """Returns a checksum of points and the numbers of their classes."""
+    return digest(points) + ("" if numbers is None else digest(torch.as_tensor(numbers)))

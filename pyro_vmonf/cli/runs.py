@@ -1,0 +1,89 @@
+"""The folder of a fit by the command: its settings, its mixture once it is done, and its checkpoint before that."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyro_vmonf._io import writable_folder, write_json
+
+if TYPE_CHECKING:
+    from pyro_vmonf.persistence import SavedMixture
+
+__all__ = ["CHECKPOINT", "MIXTURE", "Run", "RunError", "finished"]
+
+SETTINGS, MIXTURE, CHECKPOINT = "run.json", "mixture.safetensors", "search.safetensors"
+
+
+class RunError(ValueError):
+    """A folder that is no run of the command, or not one of the kind that is needed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a fit by the command was asked for.
+
+    Attributes:
+        data: The file of the points.
+        components: The number of components.
+        columns: The names of the columns.
+        label_column: That of the labels, or None.
+        seed: The seed.
+        device: Where mixtures are trained.
+        points: A checksum of the points and labels.
+    """
+
+    data: str
+    components: int
+    columns: list[str]
+    label_column: str | None
+    seed: int
+    device: str
+    points: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Run:
+        """Returns the settings of a run.
+
+        Raises:
+            RunError: If the folder has none, or none that can be understood.
+        """
+        path = folder / SETTINGS
+        if not path.is_file():
+            raise RunError(f"{folder}: expected the folder of a fit, but there is no {SETTINGS} in it")
+        try:
+            given = json.loads(path.read_text())
+            return cls(**{field.name: given[field.name] for field in fields(cls)})
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path}: expected the settings of a fit, got something else ({error!r})") from error
+
+    def begin(self, folder: Path) -> None:
+        """Writes the settings to a folder in which there is no run.
+
+        Raises:
+            RunError: If there is one.
+            OSError: If the folder cannot be written.
+        """
+        writable_folder("--out", folder)
+        if (folder / MIXTURE).exists():
+            raise RunError(f"--out: there is a finished fit in {folder}; name another folder")
+        if (folder / SETTINGS).exists():
+            raise RunError(f"--out: there is a fit in {folder} to go on with: pyro-vmonf resume {folder}")
+        write_json(folder / SETTINGS, asdict(self))
+
+
+def finished(folder: Path, device: str = "cpu") -> SavedMixture:
+    """Returns the mixture of a run.
+
+    Raises:
+        RunError: If the folder has no run, or one that is not finished.
+        CheckpointError: If the mixture's file is damaged.
+    """
+    from pyro_vmonf.persistence import load
+
+    Run.read(folder)
+    if not (folder / MIXTURE).exists():
+        raise RunError(f"{folder}: the fit is not finished; go on with it: pyro-vmonf resume {folder}")
+    return load(folder / MIXTURE, device=device)
