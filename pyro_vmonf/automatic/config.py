@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pyro_vmonf._validation import check_count, check_fraction, check_nonnegative, check_positive
-from pyro_vmonf.initialization.mixture_settings import MixtureSettings
+from pyro_vmonf.initialization.mixture_settings import USUAL, MixtureSettings
 
 __all__ = ["LONG", "SHORT", "Schedule", "SearchConfig"]
 
@@ -67,7 +67,7 @@ class SearchConfig:
     nats_per_edge: float = 10.0
     touching: float = 0.005
     standard_errors: float = 0.5
-    mixtures: MixtureSettings = MixtureSettings()
+    mixtures: MixtureSettings = USUAL
 
     def __post_init__(self) -> None:
         for name in ("short", "long"):

@@ -17,7 +17,7 @@ from pyro_vmonf.initialization.gaussian_mixture import default_ridge, fit_gaussi
 from pyro_vmonf.initialization.gaussians import cluster_gaussians
 from pyro_vmonf.initialization.initializer import Initializer, Start
 from pyro_vmonf.initialization.linkage import NoClustersError
-from pyro_vmonf.initialization.mixture_settings import MixtureSettings
+from pyro_vmonf.initialization.mixture_settings import USUAL, MixtureSettings
 
 __all__ = ["Candidate", "candidates", "clustered", "gaussians_on", "numbered"]
 
@@ -44,7 +44,7 @@ class Candidate:
     covariance_type: str = "full"
     is_mixture: bool = False
     agreeing: tuple[str, ...] = ()
-    settings: MixtureSettings = MixtureSettings()
+    settings: MixtureSettings = USUAL
     by_fold: tuple[Tensor, ...] = ()
 
     def in_fold(self, fold: int) -> "Candidate":
@@ -159,7 +159,7 @@ def as_candidate(initializer: Initializer, responsibilities: Tensor) -> Candidat
     """Returns what an initializer found; the shares of hard clusters are moved a little towards equal ones."""
     method = initializer.method if isinstance(initializer.method, str) else ""
     if method in MIXTURES and initializer.features is None:
-        settings = MixtureSettings() if initializer.mixture is None else initializer.mixture
+        settings = USUAL if initializer.mixture is None else initializer.mixture
         return Candidate(initializer.name, responsibilities, MIXTURES[method], is_mixture=True, settings=settings)
     k = responsibilities.shape[1]
     return Candidate(initializer.name, (1 - LEAST_SHARE) * responsibilities + LEAST_SHARE / k)

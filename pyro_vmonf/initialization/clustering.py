@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyro_vmonf.initialization.gaussian_mixture import fit_gaussian_mixture
 from pyro_vmonf.initialization.linkage import single_linkage
-from pyro_vmonf.initialization.mixture_settings import MixtureSettings
+from pyro_vmonf.initialization.mixture_settings import USUAL, MixtureSettings
 
 __all__ = ["METHODS", "MIXTURES", "PCA_FEATURES", "REDUCTIONS", "Array", "flatten", "kmeans", "method_of"]
 
@@ -49,19 +49,18 @@ def gmm(
     weight: Array | None = None,
     *,
     covariance_type: str = "full",
-    settings: MixtureSettings | None = None,
+    settings: MixtureSettings = USUAL,
 ) -> tuple[Array, object]:
     """Returns the responsibilities of a Gaussian mixture with the points' weights, and its fit."""
-    own = MixtureSettings() if settings is None else settings
     found = fit_gaussian_mixture(
         features,
         k,
         covariance_type=covariance_type,
         weight=weight,
-        means=own.means,
-        n_init=own.n_init,
-        ridge=own.ridge,
-        tol=own.tol,
+        means=settings.means,
+        n_init=settings.n_init,
+        ridge=settings.ridge,
+        tol=settings.tol,
         seed=seed,
     )
     return found.responsibilities.numpy(), found
@@ -207,6 +206,6 @@ MIXTURES = {"gmm": "full", "gmm-tied": "tied", "gmm-diag": "diag"}
 REDUCTIONS: dict[str, Callable[[Array, int], Array]] = {"pca": pca, "umap": umap}
 
 
-def method_of(name: str, settings: MixtureSettings | None = None) -> Method:
+def method_of(name: str, settings: MixtureSettings = USUAL) -> Method:
     """Returns a method by its name, and a Gaussian mixture with its settings."""
     return partial(METHODS[name], settings=settings) if name in MIXTURES else METHODS[name]

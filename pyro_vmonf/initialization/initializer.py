@@ -11,7 +11,7 @@ from torch import Tensor
 from pyro_vmonf._validation import check_count
 from pyro_vmonf.initialization.clustering import METHODS, PCA_FEATURES, REDUCTIONS, Array, flatten, method_of
 from pyro_vmonf.initialization.gaussians import gaussians_of
-from pyro_vmonf.initialization.mixture_settings import MixtureSettings
+from pyro_vmonf.initialization.mixture_settings import USUAL, MixtureSettings
 from pyro_vmonf.initialization.responsibilities import (
     ARRAY_TYPES,
     ClusterMethod,
@@ -176,7 +176,7 @@ class Initializer:
         """Returns r(z | x) ``(N, k)`` by the method, which is no array, and the fitted estimator, if it is one."""
         if isinstance(self.method, str):
             mass = None if weight is None else weight.cpu().numpy()
-            answer, method = method_of(self.method, self.mixture)(features, k, seed, mass)
+            answer, method = method_of(self.method, self.mixture or USUAL)(features, k, seed, mass)
         elif hasattr(self.method, "fit"):
             method = with_seed(self.method, seed)
             answer = fit_clusterer(method, features)

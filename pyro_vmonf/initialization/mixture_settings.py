@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pyro_vmonf._validation import check_choice, check_count, check_nonnegative, check_positive
 from pyro_vmonf.moments import COVARIANCE_TYPES
 
-__all__ = ["MixtureSettings"]
+__all__ = ["USUAL", "MixtureSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +56,7 @@ class MixtureSettings:
             return self
         rows = [[(m - o) / u for m, o, u in zip(row, origin, unit, strict=True)] for row in self.means]
         return replace(self, means=tuple(tuple(row) for row in rows))
+
+
+USUAL = MixtureSettings()
+"""The settings where no others are given."""
