@@ -194,8 +194,24 @@ class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         own = guide.log_weights()
         with torch.no_grad():
             self.weights_: Array = tensor_to_array((log_mean(model.weights) if own is None else own).exp())
-        self.means_, covariances = moments_of(model.components)
-        self.covariances_ = shaped_covariances(covariances, self.weights_, self.covariance_type)
+        self._found_moments: tuple[Array, Array] | None = None
+
+    def _moments(self) -> tuple[Array, Array]:
+        """Returns the means and covariances of the components, which are computed when they are first asked for."""
+        check_is_fitted(self)
+        if self._found_moments is None:
+            self._found_moments = moments_of(self.model_.components)
+        return self._found_moments
+
+    @property
+    def means_(self) -> Array:
+        """The means of the components, ``(K, D)``."""
+        return self._moments()[0]
+
+    @property
+    def covariances_(self) -> Array:
+        """The covariances of the components, in the shape of ``covariance_type``."""
+        return shaped_covariances(self._moments()[1], self.weights_, self.covariance_type)
 
     @classmethod
     def from_modules(cls, model: FlowMixture, guide: SoftmaxEncoder) -> "VMoNF":
