@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyro_vmonf.automatic import SearchConfig, fit_mixture
     from pyro_vmonf.components import MAF, NSF, FlowList, RealNVP
+    from pyro_vmonf.estimator import VMoNF, VMoNFClassifier
     from pyro_vmonf.evaluation import evaluate
     from pyro_vmonf.guides import SoftmaxEncoder, convnet, mlp
     from pyro_vmonf.initialization import Initializer
@@ -37,6 +38,8 @@ __all__ = [
     "SoftmaxEncoder",
     "Temperature",
     "TrainingConfig",
+    "VMoNF",
+    "VMoNFClassifier",
     "convnet",
     "evaluate",
     "fit",
@@ -48,6 +51,7 @@ __all__ = [
 _SOURCES = {
     "automatic": ["SearchConfig", "fit_mixture"],
     "components": ["MAF", "NSF", "FlowList", "RealNVP"],
+    "estimator": ["VMoNF", "VMoNFClassifier"],
     "evaluation": ["evaluate"],
     "guides": ["SoftmaxEncoder", "convnet", "mlp"],
     "initialization": ["Initializer"],

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
-from pyro_vmonf.automatic.starts import MIXTURES, Candidate
+from pyro_vmonf.automatic.starts import Candidate
+from pyro_vmonf.initialization.clustering import MIXTURES
 
 __all__ = ["SearchWarning", "disagreement"]
 

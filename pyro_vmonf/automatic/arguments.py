@@ -1,6 +1,7 @@
 """The settings of the call that chooses, checked before any work."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from pyro_vmonf.automatic.config import SearchConfig
 from pyro_vmonf.automatic.covariances import starts_for
 from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.initialization.initializer import STARTS, Initializer, as_initializers
+from pyro_vmonf.initialization.mixture_settings import USUAL, MixtureSettings
 from pyro_vmonf.models.weights import FixedWeights
 
 __all__ = ["checked_config", "checked_device", "checked_initializers", "checked_warps", "checked_weights", "is_auto"]
@@ -56,10 +58,17 @@ def checked_device(device: str | torch.device) -> torch.device:
     return found
 
 
-def checked_initializers(given: object, features: int) -> list[Initializer]:
-    """Returns the clusterings that compete; raises ``ValueError`` where there are none."""
-    methods = starts_for(STARTS, features) if is_auto(given) else given
-    initializers = [one for one in as_initializers(methods, features) if one is not None]
+def checked_initializers(given: object, features: int, settings: MixtureSettings = USUAL) -> list[Initializer]:
+    """Returns the clusterings that compete; raises ``ValueError`` where there are none.
+
+    Args:
+        given: What the user gave.
+        features: The number D of features.
+        settings: How Gaussian mixtures are fitted that have no settings of their own, for standardised features.
+    """
+    methods = starts_for(STARTS, features, settings.covariance_types) if is_auto(given) else given
+    found = [one for one in as_initializers(methods, features) if one is not None]
+    initializers = [one if one.mixture else replace(one, mixture=settings) for one in found]
     if not initializers:
         raise ValueError(f"initializer: expected a clustering, got {given!r}")
     return initializers

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pyro_vmonf._validation import check_count, check_fraction, check_nonnegative, check_positive
+from pyro_vmonf.initialization.mixture_settings import USUAL, MixtureSettings
 
 __all__ = ["LONG", "SHORT", "Schedule", "SearchConfig"]
 
@@ -48,6 +49,7 @@ class SearchConfig:
             two of its clusters, beyond those of the start.
         touching: Clusters of which a smaller share of the edges lead out hardly touch.
         standard_errors: By how many paired standard errors of held-out points flows must be better than Gaussians.
+        mixtures: How the Gaussian mixtures among the starts are fitted, and which covariances all starts may have.
 
     Raises:
         TypeError, ValueError: Naming the first attribute that is of the wrong kind or out of range.
@@ -65,11 +67,14 @@ class SearchConfig:
     nats_per_edge: float = 10.0
     touching: float = 0.005
     standard_errors: float = 0.5
+    mixtures: MixtureSettings = USUAL
 
     def __post_init__(self) -> None:
         for name in ("short", "long"):
             if not isinstance(getattr(self, name), Schedule):
                 raise TypeError(f"{name}: expected a Schedule, got {getattr(self, name)!r}")
+        if not isinstance(self.mixtures, MixtureSettings):
+            raise TypeError(f"mixtures: expected MixtureSettings, got {self.mixtures!r}")
         check_count("neighbours", self.neighbours)
         check_fraction("touching", self.touching)
         for name in ("noise", "nats_per_edge", "standard_errors"):

@@ -1,5 +1,8 @@
 """Which types of covariances compete, and what is said of those that few points do not determine."""
 
+from collections.abc import Sequence
+
+from pyro_vmonf.initialization.clustering import MIXTURES
 from pyro_vmonf.moments import COVARIANCE_TYPES
 
 __all__ = ["covariance_note", "covariance_types", "starts_for"]
@@ -8,23 +11,27 @@ MOST_FULL = 200  # features; above, a covariance costs more than the flows do
 MANY, FEW = 50, 5  # features, and points of a cluster for each feature
 
 
-def covariance_types(features: int) -> tuple[str, ...]:
-    """Returns the types of covariances that compete: all three, or diagonal ones alone above 200 features.
+def covariance_types(features: int, chosen: Sequence[str] = COVARIANCE_TYPES) -> tuple[str, ...]:
+    """Returns the types of covariances that compete: those chosen, of which diagonal ones alone above 200 features.
 
     Args:
         features: The number D of features.
+        chosen: The types that may compete. All of them do if none is diagonal.
     """
-    return COVARIANCE_TYPES if features <= MOST_FULL else ("diag",)
+    cheap = COVARIANCE_TYPES if features <= MOST_FULL else ("diag",)
+    return tuple(one for one in cheap if one in chosen) or tuple(chosen)
 
 
-def starts_for(methods: tuple[str, ...], features: int) -> list[str]:
+def starts_for(methods: Sequence[str], features: int, chosen: Sequence[str] = COVARIANCE_TYPES) -> list[str]:
     """Returns the methods whose covariances are of a type that competes.
 
     Args:
         methods: The names of all methods.
         features: The number D of features.
+        chosen: The types that may compete.
     """
-    return [name for name in methods if features <= MOST_FULL or name not in ("gmm", "gmm-tied")]
+    kinds = covariance_types(features, chosen)
+    return [name for name in methods if MIXTURES.get(name, kinds[0]) in kinds]
 
 
 def covariance_note(points: int, n_components: int, features: int) -> list[str]:

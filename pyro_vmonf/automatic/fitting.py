@@ -140,19 +140,21 @@ def fit_mixture(
     warps, shares, place = checked_warps(components), checked_weights(weights, k), checked_device(device)
     config, table = checked_config(config), table_of(x, sample_weight, k)
     labels = labels_of(y, table, k, validation)
-    methods = [one.at(table.rows, table.total) for one in checked_initializers(initializer, table.x.shape[1])]
+    mixtures = config.mixtures.scaled(table.scale.mean.tolist(), table.scale.deviation.tolist())
+    found = checked_initializers(initializer, table.x.shape[1], mixtures)
+    methods = [one.at(table.rows, table.total) for one in found]
     check_folder(checkpoint)
     more = table.x[:0]
     if labels is None:
         folds, more = held_out(validation, table, k, seed)
         with isolated_random_state(seed):
-            found = candidates(methods, table.x, k, table.weight, seed, may_fail=is_auto(initializer))
+            starts = candidates(methods, table.x, k, table.weight, seed, may_fail=is_auto(initializer))
         reasons = list[str]()
         if shares is not None:
-            found, shares = [one.ordered(table.weight) for one in found], shares.sort(descending=True).values
+            starts, shares = [one.ordered(table.weight) for one in starts], shares.sort(descending=True).values
     else:
-        folds, found, reasons = labelled_starts(methods, table, labels, seed, is_auto=is_auto(initializer))
-    starts = [one.extended(table.x, more) for one in found]
+        folds, starts, reasons = labelled_starts(methods, table, labels, seed, is_auto=is_auto(initializer))
+    starts = [one.extended(table.x, more) for one in starts]
     points, weight = torch.cat([table.x, more]), torch.cat([table.weight, table.weight.new_ones(len(more))])
     own = torch.arange(len(table.x))
     problem = Problem(points, weight, k, folds=folds, own=own, labels=labels, weights=shares, device=place, seed=seed)

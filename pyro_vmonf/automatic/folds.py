@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Folds", "Scale", "by_range", "distinct", "first_of", "fold_count", "folds_of"]
+__all__ = ["Folds", "Scale", "by_range", "distinct", "first_of", "fold_count", "folds_of", "ranges_of"]
 
 FEW, SOME = 500, 2000  # up to so many points there are five folds, and three; above, one part is held out
 MOST_HELD_OUT = 4000  # points: so many tell flows apart, and are scored often
@@ -35,14 +35,19 @@ class Scale:
         return (x - self.mean) / self.deviation
 
 
+def ranges_of(x: Tensor) -> Tensor:
+    """Returns the range of each feature of points ``(N, D)``, and 1 for a constant one, ``(D,)``."""
+    ranges = x.amax(0) - x.amin(0)
+    return torch.where(ranges > 0, ranges, torch.ones_like(ranges))
+
+
 def by_range(x: Tensor) -> Tensor:
     """Returns points ``(N, D)``, each feature divided by its range, if it is not constant.
 
     So distances say more of clusters than with the standard deviation as the unit, which is great where a feature
     tells clusters apart (Milligan and Cooper, 1988, *Journal of Classification* 5).
     """
-    ranges = x.amax(0) - x.amin(0)
-    return x / torch.where(ranges > 0, ranges, torch.ones_like(ranges))
+    return x / ranges_of(x)
 
 
 def distinct(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -75,7 +75,7 @@ class Search:
         """Returns the candidates, each hard clustering with the type of covariances whose held-out ELBO is greatest."""
         found: list[Candidate] = []
         for one in self.candidates:
-            kinds = [one.covariance_type] if one.is_mixture else covariance_types(self.problem.x.shape[1])
+            kinds = [one.covariance_type] if one.is_mixture else self.covariance_types
             options = [replace(one, covariance_type=kind) for kind in kinds]
             scores = self.judge.fold_means(self.problem.build("N", options, self.folds.kept), options)
             found.append(options[int(scores.argmax())])
@@ -122,6 +122,11 @@ class Search:
         steps, cuts = (trained.warmup + trained.steps).tolist(), [self.judge.cut_of(one)[0] for one in some]
         parts = zip(some, levels, steps, cuts, told, strict=True)
         return [Row(one.name, warp, self.config.noise, *numbers) for one, *numbers in parts]
+
+    @property
+    def covariance_types(self) -> tuple[str, ...]:
+        """The types of covariances that compete."""
+        return covariance_types(self.problem.x.shape[1], self.config.mixtures.covariance_types)
 
     @property
     def parts(self) -> int:
@@ -224,7 +229,7 @@ class Search:
 
     def taught_encoders(self, one: Candidate) -> TaughtEncoders:
         """Returns encoders that learned the start, from discriminants of the type that says held-out points best."""
-        options = [replace(one, covariance_type=kind) for kind in covariance_types(self.problem.x.shape[1])]
+        options = [replace(one, covariance_type=kind) for kind in self.covariance_types]
         data, held_out = (self.problem.data(options, part) for part in (self.folds.kept, self.folds.held_out))
         ensemble = self.problem.build("N", options, self.folds.kept).to(data.x.dtype)
         with isolated_random_state(self.problem.seed):

@@ -9,17 +9,18 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from pyro_vmonf.automatic.ensemble import Gaussians
-from pyro_vmonf.automatic.folds import by_range
+from pyro_vmonf.automatic.folds import ranges_of
 from pyro_vmonf.automatic.samples import assigned, start_from_sample
 from pyro_vmonf.initialization.assignment import InitializationWarning
+from pyro_vmonf.initialization.clustering import MIXTURES
 from pyro_vmonf.initialization.gaussian_mixture import default_ridge, fit_gaussian_mixture
 from pyro_vmonf.initialization.gaussians import cluster_gaussians
 from pyro_vmonf.initialization.initializer import Initializer, Start
 from pyro_vmonf.initialization.linkage import NoClustersError
+from pyro_vmonf.initialization.mixture_settings import USUAL, MixtureSettings
 
-__all__ = ["MIXTURES", "Candidate", "candidates", "clustered", "gaussians_on", "numbered"]
+__all__ = ["Candidate", "candidates", "clustered", "gaussians_on", "numbered"]
 
-MIXTURES = {"gmm": "full", "gmm-tied": "tied", "gmm-diag": "diag"}
 SAME = 0.98  # starts whose adjusted Rand index is greater run once
 LEAST_SHARE = 0.02  # of each other component in a point of a hard clustering, in all
 
@@ -34,6 +35,7 @@ class Candidate:
         covariance_type: That of its Gaussians: ``"full"``, ``"tied"`` or ``"diag"``.
         is_mixture: Whether these are a fitted Gaussian mixture, not the Gaussians of hard clusters.
         agreeing: The names of methods that found nearly the same, and do not compete themselves.
+        settings: How a Gaussian mixture is fitted to a part of the points.
         by_fold: With labels, the shares ``(N, K)`` as they are without the labels that each fold holds out.
     """
 
@@ -42,6 +44,7 @@ class Candidate:
     covariance_type: str = "full"
     is_mixture: bool = False
     agreeing: tuple[str, ...] = ()
+    settings: MixtureSettings = USUAL
     by_fold: tuple[Tensor, ...] = ()
 
     def in_fold(self, fold: int) -> "Candidate":
@@ -117,7 +120,10 @@ def clustered(
 
     A method known by its name sees features divided by their ranges.
     """
-    seen = by_range(x) if isinstance(initializer.method, str) else x
+    seen = x
+    if isinstance(initializer.method, str):
+        ranges = ranges_of(x)
+        seen, initializer = x / ranges, in_unit(initializer, ranges)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -130,6 +136,13 @@ def clustered(
         message = f"initializer: {initializer.name!r} is left out, it raised {type(error).__name__}: {error}"
         warnings.warn(message, InitializationWarning, stacklevel=4)
         return None
+
+
+def in_unit(initializer: Initializer, unit: Tensor) -> Initializer:
+    """Returns an initializer of features that are divided by a unit ``(D,)``."""
+    if initializer.mixture is None or initializer.features is not None:
+        return initializer
+    return replace(initializer, mixture=initializer.mixture.scaled([0.0] * len(unit), unit.tolist()))
 
 
 def numbered(names: Sequence[str]) -> list[str]:
@@ -146,7 +159,8 @@ def as_candidate(initializer: Initializer, responsibilities: Tensor) -> Candidat
     """Returns what an initializer found; the shares of hard clusters are moved a little towards equal ones."""
     method = initializer.method if isinstance(initializer.method, str) else ""
     if method in MIXTURES and initializer.features is None:
-        return Candidate(initializer.name, responsibilities, MIXTURES[method], is_mixture=True)
+        settings = USUAL if initializer.mixture is None else initializer.mixture
+        return Candidate(initializer.name, responsibilities, MIXTURES[method], is_mixture=True, settings=settings)
     k = responsibilities.shape[1]
     return Candidate(initializer.name, (1 - LEAST_SHARE) * responsibilities + LEAST_SHARE / k)
 
@@ -169,7 +183,13 @@ def gaussians_on(candidate: Candidate, x: Tensor, weight: Tensor, rows: Tensor) 
     kind = candidate.covariance_type
     if candidate.is_mixture:
         fitted = fit_gaussian_mixture(
-            points, shares.shape[1], covariance_type=kind, weight=mass, responsibilities=shares
+            points,
+            shares.shape[1],
+            covariance_type=kind,
+            weight=mass,
+            responsibilities=shares,
+            ridge=candidate.settings.ridge,
+            tol=candidate.settings.tol,
         )
         weights, means, covariances = fitted.weights, fitted.means, fitted.covariances
     else:

@@ -10,7 +10,7 @@ from pyro_vmonf._validation import as_floats, check_fraction, check_weights
 from pyro_vmonf.automatic.columns import check_complete, column_names, warn_of_columns
 from pyro_vmonf.automatic.folds import Folds, Scale, distinct, first_of, folds_of
 
-__all__ = ["Table", "held_out", "table_of"]
+__all__ = ["Table", "collapsed", "held_out", "least_points", "table_of"]
 
 
 @dataclass(frozen=True)
@@ -62,21 +62,47 @@ def table_of(x: object, sample_weight: object, n_components: int) -> Table:
     Raises:
         TypeError, ValueError: If they cannot be used, or there are too few.
     """
+    table, names = collapsed(x, sample_weight)
+    count, least = len(table.x), least_points(n_components)
+    if count < least:
+        raise ValueError(f"x: expected at least {least} distinct points for n_components = {n_components}, got {count}")
+    warn_of_columns(table.x, table.weight, names)
+    return table
+
+
+def least_points(n_components: int) -> int:
+    """Returns the least number of distinct points that folds of K components take: each keeps more than K of them."""
+    return max(5, n_components + 1 + n_components // 4)
+
+
+def about_one(weight: Tensor) -> Tensor:
+    """Returns weights ``(N,)`` as 1 where all are equal, and else divided by the power of two next to their mean.
+
+    A power of two leaves all digits as they are, so that repeated rows and rows with weights lead to the same bits.
+    """
+    if bool((weight == weight[0]).all()):
+        return torch.ones_like(weight)
+    return weight / weight.mean().log2().round().exp2()
+
+
+def collapsed(x: object, sample_weight: object) -> tuple[Table, list[str]]:
+    """Returns the points of a fit, however few, and the names of their columns.
+
+    Args:
+        x: The points ``(N, D)``.
+        sample_weight: Their weights ``(N,)``, or None.
+
+    Raises:
+        TypeError, ValueError: If they cannot be used.
+    """
     given, names = points_of("x", x)
     weight = torch.ones(len(given)) if sample_weight is None else check_weights("sample_weight", sample_weight, given)
     kept = (weight.cpu() > 0).nonzero().squeeze(-1)
     weight = weight.cpu()[kept].double()
-    given_weight = weight / weight.mean()
+    given_weight = about_one(weight)
     points, weight, index = distinct(given[kept], given_weight)
-    if len(points) < 5 or len(points) - len(points) // 5 <= n_components:
-        least = max(5, n_components + 1 + (n_components + 1) // 4)
-        raise ValueError(
-            f"x: expected at least {least} distinct points for n_components = {n_components}, got {len(points)}"
-        )
     scale = Scale.of(points, weight)
-    standardized = scale.standardized(points)
-    warn_of_columns(standardized, weight, names)
-    return Table(standardized, weight, scale, index, kept, given_weight, len(given))
+    return Table(scale.standardized(points), weight, scale, index, kept, given_weight, len(given)), names
 
 
 def held_out(validation: object, table: Table, n_components: int, seed: int) -> tuple[Folds, Tensor]:

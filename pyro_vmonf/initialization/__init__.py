@@ -3,6 +3,7 @@
 from pyro_vmonf.initialization.assignment import Applied, GaussianStartWarning, InitializationWarning, apply_start
 from pyro_vmonf.initialization.initializer import STARTS, Initializer, Start, as_initializers
 from pyro_vmonf.initialization.linkage import NoClustersError
+from pyro_vmonf.initialization.mixture_settings import MixtureSettings
 
 __all__ = [
     "STARTS",
@@ -10,6 +11,7 @@ __all__ = [
     "GaussianStartWarning",
     "InitializationWarning",
     "Initializer",
+    "MixtureSettings",
     "NoClustersError",
     "Start",
     "apply_start",

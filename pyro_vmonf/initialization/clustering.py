@@ -17,8 +17,9 @@ from torch import Tensor
 
 from pyro_vmonf.initialization.gaussian_mixture import fit_gaussian_mixture
 from pyro_vmonf.initialization.linkage import single_linkage
+from pyro_vmonf.initialization.mixture_settings import USUAL, MixtureSettings
 
-__all__ = ["METHODS", "PCA_FEATURES", "REDUCTIONS", "Array", "flatten", "kmeans"]
+__all__ = ["METHODS", "MIXTURES", "PCA_FEATURES", "REDUCTIONS", "Array", "flatten", "kmeans", "method_of"]
 
 Array: TypeAlias = npt.NDArray[Any]  # of features, of labels or of indices
 
@@ -42,10 +43,26 @@ def kmeans(features: Array, k: int, seed: int, weight: Array | None = None) -> t
 
 
 def gmm(
-    features: Array, k: int, seed: int, weight: Array | None = None, *, covariance_type: str = "full"
+    features: Array,
+    k: int,
+    seed: int,
+    weight: Array | None = None,
+    *,
+    covariance_type: str = "full",
+    settings: MixtureSettings = USUAL,
 ) -> tuple[Array, object]:
-    """Returns the responsibilities of a Gaussian mixture with the points' weights, the best of 5, and its fit."""
-    found = fit_gaussian_mixture(features, k, covariance_type=covariance_type, weight=weight, seed=seed)
+    """Returns the responsibilities of a Gaussian mixture with the points' weights, and its fit."""
+    found = fit_gaussian_mixture(
+        features,
+        k,
+        covariance_type=covariance_type,
+        weight=weight,
+        means=settings.means,
+        n_init=settings.n_init,
+        ridge=settings.ridge,
+        tol=settings.tol,
+        seed=seed,
+    )
     return found.responsibilities.numpy(), found
 
 
@@ -172,7 +189,9 @@ def umap(features: Array, seed: int) -> Array:
         return np.asarray(reducer.fit_transform(features))
 
 
-METHODS: dict[str, Callable[[Array, int, int, Array | None], tuple[Array, object]]] = {
+Method: TypeAlias = Callable[[Array, int, int, Array | None], tuple[Array, object]]
+
+METHODS: dict[str, Method] = {
     "kmeans": kmeans,
     "gmm": gmm,
     "gmm-tied": partial(gmm, covariance_type="tied"),
@@ -181,4 +200,12 @@ METHODS: dict[str, Callable[[Array, int, int, Array | None], tuple[Array, object
     "ward": ward,
     "linkage": linkage,
 }
+MIXTURES = {"gmm": "full", "gmm-tied": "tied", "gmm-diag": "diag"}
+"""The methods that are Gaussian mixtures, and the type of the covariances of each."""
+
 REDUCTIONS: dict[str, Callable[[Array, int], Array]] = {"pca": pca, "umap": umap}
+
+
+def method_of(name: str, settings: MixtureSettings = USUAL) -> Method:
+    """Returns a method by its name, and a Gaussian mixture with its settings."""
+    return partial(METHODS[name], settings=settings) if name in MIXTURES else METHODS[name]

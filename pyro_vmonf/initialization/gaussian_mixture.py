@@ -69,8 +69,10 @@ def fit_gaussian_mixture(
     covariance_type: str = "full",
     weight: object = None,
     responsibilities: Tensor | None = None,
+    means: object = None,
     n_init: int = 5,
     reg: float | None = None,
+    ridge: float = 1e-4,
     max_iter: int = 100,
     tol: float = 1e-3,
     seed: int = 0,
@@ -86,8 +88,11 @@ def fit_gaussian_mixture(
         covariance_type: ``"full"``, ``"tied"`` (one covariance of all components) or ``"diag"``.
         weight: The weights of the points ``(N,)``, at least 0; equal if they are not given.
         responsibilities: Where to start, in the place of k-means: ``(N, K)``, or of several starts ``(S, N, K)``.
+        means: The means ``(K, D)`` that the first update begins from, in the place of those of a start; its weights and
+            covariances are kept, as in scikit-learn.
         n_init: The number of starts by k-means, each with other seeds. The greatest lower bound is kept.
-        reg: What is added to each variance; if it is not given, 1e-4 times the mean variance of x.
+        reg: What is added to each variance; if it is not given, ``ridge`` times the mean variance of x.
+        ridge: See ``reg``.
         max_iter: The largest number of updates of a start.
         tol: A start has converged where its mean log-density changes by less, in nats.
         seed: The seed of the starts.
@@ -115,12 +120,15 @@ def fit_gaussian_mixture(
     centre, kept = mass @ points / mass.sum(), mass > 0
     points = points - centre
     inside, mass = points[kept], mass[kept] * (kept.sum() / mass.sum())
-    ridge = default_ridge(inside, mass) if reg is None else check_nonnegative("reg", reg)
+    share = check_nonnegative("ridge", ridge)
+    added = default_ridge(inside, mass, share) if reg is None else check_nonnegative("reg", reg)
     starts: Iterable[Tensor] = kmeans_starts(inside, k, mass, n_init, seed)
     if responsibilities is not None:
         starts = checked_starts(responsibilities, (len(points), k))[:, kept].mT.to(points)
+    given = None if means is None else checked_means(means, (k, points.shape[1])).to(points) - centre
     best = max(
-        (ascend(inside, mass, start, kind, ridge, max_iter, tol) for start in starts), key=attrgetter("lower_bound")
+        (ascend(inside, mass, start, kind, added, max_iter, tol, given) for start in starts),
+        key=attrgetter("lower_bound"),
     )
     weights, means, covariances = best.parameters
     return GaussianMixtureFit(
@@ -171,10 +179,10 @@ def responsibilities_of(x: Tensor, weights: Tensor, means: Tensor, covariances: 
     return log_joint(x, weights, means, covariances).softmax(0).mT
 
 
-def default_ridge(x: Tensor, weight: Tensor) -> float:
-    """Returns 1e-4 times the mean over the features of the weighted variance of x ``(N, D)``, and 1e-12 more."""
+def default_ridge(x: Tensor, weight: Tensor, size: float = 1e-4) -> float:
+    """Returns ``size`` times the mean over the features of the weighted variance of x ``(N, D)``, and 1e-12 more."""
     share = weight / weight.sum()
-    return 1e-4 * float((share @ (x - share @ x).square()).mean()) + 1e-12
+    return size * float((share @ (x - share @ x).square()).mean()) + 1e-12
 
 
 def log_normal(centred: Tensor, covariance: Tensor) -> Tensor:
@@ -191,9 +199,23 @@ def log_normal(centred: Tensor, covariance: Tensor) -> Tensor:
     return -squares / 2 - scale.log().sum() - centred.shape[-1] * math.log(2 * math.pi) / 2
 
 
-def ascend(x: Tensor, weight: Tensor, start: Tensor, kind: str, reg: float, max_iter: int, tol: float) -> Ascent:
-    """Updates from responsibilities ``(K, N)`` until the lower bound changes by less than ``tol``."""
+def ascend(
+    x: Tensor,
+    weight: Tensor,
+    start: Tensor,
+    kind: str,
+    reg: float,
+    max_iter: int,
+    tol: float,
+    means: Tensor | None = None,
+) -> Ascent:
+    """Updates from responsibilities ``(K, N)`` until the lower bound changes by less than ``tol``.
+
+    Means ``(K, D)`` take the place of those of the responsibilities if they are given.
+    """
     parameters, bound, change, n_iter = maximize(x, start * weight, kind, reg), -math.inf, math.inf, 0
+    if means is not None:
+        parameters = parameters[0], means, parameters[2]
     while n_iter < max_iter and change >= tol:
         joint = log_joint(x, *parameters)
         evidence = joint.logsumexp(0)
@@ -231,6 +253,15 @@ def checked_points(x: object, weight: object, k: int) -> tuple[Tensor, Tensor]:
     if (count := int((mass > 0).sum())) < k:
         raise ValueError(f"x: expected at least {k} points of weight above 0, one for each component, got {count}")
     return points, mass
+
+
+def checked_means(means: object, shape: tuple[int, int]) -> Tensor:
+    """Returns means ``(K, D)``; raises ``ValueError`` if they are none."""
+    given = as_floats("means", means)
+    if given.shape != shape:
+        raise ValueError(f"means: expected shape {shape}, got {tuple(given.shape)}")
+    check_finite("means", given)
+    return given
 
 
 def checked_starts(responsibilities: object, shape: tuple[int, int]) -> Tensor:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from pyro_vmonf._validation import check_count
-from pyro_vmonf.initialization.clustering import METHODS, PCA_FEATURES, REDUCTIONS, Array, flatten
+from pyro_vmonf.initialization.clustering import METHODS, PCA_FEATURES, REDUCTIONS, Array, flatten, method_of
 from pyro_vmonf.initialization.gaussians import gaussians_of
+from pyro_vmonf.initialization.mixture_settings import USUAL, MixtureSettings
 from pyro_vmonf.initialization.responsibilities import (
     ARRAY_TYPES,
     ClusterMethod,
@@ -81,6 +82,8 @@ class Initializer:
             needs ``pip install umap-learn``), features ``(N, F)``, a function from a tensor to features, a
             scikit-learn transformer, or a list of these, one after the other.
         warmup_epochs: The number of passes over the data in which the responsibilities take the place of q(z | x).
+        mixture: How a Gaussian mixture by name is fitted; the defaults of
+            :class:`~pyro_vmonf.initialization.MixtureSettings` if it is not given.
 
     Raises:
         TypeError: If the method or a step to the features is none of these.
@@ -95,6 +98,7 @@ class Initializer:
     method: ClusterMethod = "gmm"
     features: FeatureStep | Sequence[FeatureStep] | None = None
     warmup_epochs: int = 20
+    mixture: MixtureSettings | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "warmup_epochs", check_count("warmup_epochs", self.warmup_epochs, 0))
@@ -171,7 +175,8 @@ class Initializer:
     def cluster(self, features: Array, k: int, seed: int, weight: Tensor | None = None) -> tuple[Tensor, object]:
         """Returns r(z | x) ``(N, k)`` by the method, which is no array, and the fitted estimator, if it is one."""
         if isinstance(self.method, str):
-            answer, method = METHODS[self.method](features, k, seed, None if weight is None else weight.cpu().numpy())
+            mass = None if weight is None else weight.cpu().numpy()
+            answer, method = method_of(self.method, self.mixture or USUAL)(features, k, seed, mass)
         elif hasattr(self.method, "fit"):
             method = with_seed(self.method, seed)
             answer = fit_clusterer(method, features)
