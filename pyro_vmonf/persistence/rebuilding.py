@@ -14,6 +14,7 @@ from pyro_vmonf.persistence.registry import registered
 
 __all__ = ["HeaderError", "Rebuilding"]
 
+HINT = "; one of your own must be registered before, see pyro_vmonf.persistence.register"
 TABLES = {"class", "attributes", "parameters", "buffers", "transient", "parts"}
 
 
@@ -64,12 +65,12 @@ class Rebuilding:
                 raise ValueError(f"expected tables {sorted(TABLES)}, got {sorted(unknown)}")
             cls = registered(given.get("class"))
             if not isinstance(cls, type):
-                raise ValueError(f"expected the name of a registered class, got {given.get('class')!r}")
+                raise ValueError(f"expected the name of a registered class, got {given.get('class')!r}{HINT}")
             return self.filled(cls, given)
         except HeaderError:
             raise
         except Exception as error:  # whatever a class makes of wrong attributes
-            raise HeaderError(field, f"{type(error).__name__}: {error}" if not str(error) else str(error)) from error
+            raise HeaderError(field, f"{error} ({type(error).__name__})") from error
 
     def filled(self, cls: type, given: Mapping[str, Json]) -> Any:
         """Returns an object of a class with the attributes, tensors and parts of its description."""
@@ -149,7 +150,7 @@ def registered_function(name: Json) -> Any:
     """Returns the function of a name; raises ``ValueError`` if there is none."""
     found = registered(name)
     if found is None or isinstance(found, type):
-        raise ValueError(f"expected the name of a registered function, got {name!r}")
+        raise ValueError(f"expected the name of a registered function, got {name!r}{HINT}")
     return found
 
 
