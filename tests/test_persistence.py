@@ -175,10 +175,14 @@ def assert_equal(saved, again):
 @pytest.mark.parametrize("name", PAIRS)
 def test_what_is_loaded_is_what_was_saved(tmp_path, name, dtype):
     pair = tuple(module.to(dtype) for module in moved(PAIRS[name]()))
+    before, state = copy.deepcopy(pair), torch.get_rng_state()
     save(tmp_path / "pair", *pair)
     torch.set_default_dtype(torch.float32 if dtype == torch.float64 else torch.float64)  # it plays no part
     model, guide, history, header = load(tmp_path / "pair")
+    assert torch.equal(torch.get_rng_state(), state)
     assert_equal(pair, (model, guide))
+    for own, other in zip(before, pair, strict=True):
+        assert all(torch.equal(a, other.state_dict()[name]) for name, a in own.state_dict().items())
     assert (history, header) == (None, {})
     assert [path.name for path in tmp_path.iterdir()] == ["pair"]
 
@@ -367,6 +371,33 @@ def test_names_are_those_of_the_classes():
     for name in NETWORKS.split():
         assert getattr(nn, name).__name__ == name
     assert {name for name, cls in OWN.items() if cls.__name__ != name} == {"SearchRow"}
+
+
+class Scaled(nn.Linear):
+    """A class one of whose attributes had another name when a file was written."""
+
+    def __init__(self, scale):
+        super().__init__(2, 3)
+        self.scale = scale
+
+    def __setstate__(self, state):
+        super().__setstate__({"scale" if name == "factor" else name: value for name, value in state.items()})
+
+    def forward(self, x):
+        return self.scale * super().forward(x)
+
+
+def test_a_class_reads_what_it_was(tmp_path):
+    register(Scaled)
+    path, model, guide = tmp_path / "pair", FlowMixture(RealNVP(2, 3)), SoftmaxEncoder(Scaled(2.0), 3)
+    save(path, model, guide)
+    tensors, header = read_tensors(path, FORMAT)
+    attributes = entry_of(header, "Scaled")["attributes"]
+    attributes["factor"] = attributes.pop("scale")
+    write_tensors(path, tensors, FORMAT, header)
+    again = load(path)
+    assert again.guide.network.scale == 2.0
+    assert_equal((model, guide), again[:2])
 
 
 class Unknown(nn.Linear):
@@ -662,6 +693,13 @@ HEADERS = {
     "absurd event": (set_attribute("vmonf.MAF", "event_shape", {"size": [10**15]}), "objects", "numbers a point"),
     "no number": (set_attribute("vmonf.MAF", "n_components", "three"), "objects", "do not fit together"),
     "missing attribute": (lambda t, h: entry_of(h, "vmonf.MAF")["attributes"].pop("event_shape"), "objects", "fit"),
+    "rows of a history": (
+        set_attribute("vmonf.History", "rows", [{"dict": {"epoch": [0]}}]),
+        "objects",
+        "expected rows of num",
+    ),
+    "history that is no list": (set_attribute("vmonf.History", "rows", 3), "objects", "do not fit together"),
+    "field of a history": (set_attribute("vmonf.History", "code", 3), r"objects\[", "unexpected keyword"),
     "history of another class": (lambda t, h: h["roots"].update(history=0), "objects", "expected a History"),
 }
 
@@ -672,7 +710,7 @@ def test_crafted_headers_are_refused(tmp_path, monkeypatch, name):
     path, ran = tmp_path / "pair", tmp_path / "ran"
     (tmp_path / "harm.py").write_text(f"open({str(ran)!r}, 'w')\nclass Harm: pass")
     monkeypatch.syspath_prepend(tmp_path)
-    save(path, *PAIRS["labels"]())
+    save(path, *PAIRS["labels"](), History([{"epoch": 0}]))
     tensors, header = read_tensors(path, FORMAT)
     change, field, message = HEADERS[name]
     change(tensors, header)

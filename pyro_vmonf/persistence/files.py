@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_vmonf._io import Json, read_tensors, write_tensors
 from pyro_vmonf.automatic.arguments import checked_device
-from pyro_vmonf.checkpointing.checkpointer import CheckpointError
+from pyro_vmonf.checkpointing.checkpointer import CheckpointError, is_row
 from pyro_vmonf.checkpointing.history import History
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.models.mixture import FlowMixture
@@ -138,6 +138,13 @@ def check_history(history: object) -> None:
         str(history), str(history.search)  # rows that are none cannot be shown
 
 
+def check_rows(history: History | None) -> None:
+    """Raises ``TypeError`` if rows or restarts are no rows of numbers and names."""
+    rows = [] if history is None else [*history.rows, *history.restarts]
+    if not all(is_row(row, set()) for row in rows):  # type: ignore[arg-type]
+        raise TypeError("history: expected rows of numbers and names")
+
+
 def checked_header(header: Mapping[str, Json]) -> dict[str, Json]:
     """Returns the caller's header; raises ``TypeError`` if JSON would give it back as something else."""
     for name, value in header.items():
@@ -181,5 +188,6 @@ def check_answers(saved: SavedMixture) -> None:
         check_pair(saved.model, saved.guide)
         answers(saved.model, saved.guide)
         check_history(saved.history)
+        check_rows(saved.history)
     except Exception as error:  # whatever the parts make of wrong attributes
         raise HeaderError("objects", f"the parts do not fit together ({type(error).__name__}: {error})") from error

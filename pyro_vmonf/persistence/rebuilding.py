@@ -33,7 +33,8 @@ class HeaderError(ValueError):
 class Rebuilding:
     """The objects of a list of descriptions, each rebuilt from its attributes and from objects before it.
 
-    No constructor of theirs is called, so that nothing is allocated but what the tensors hold.
+    No constructor of a module or a distribution is called, so that nothing is allocated but what the tensors hold.
+    Dataclasses are made by their constructor, whose defaults stand for fields that an older file does not have.
 
     Args:
         objects: The descriptions.
