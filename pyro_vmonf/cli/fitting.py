@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pyro_vmonf.cli.output import say
+from pyro_vmonf.cli.output import Output
 from pyro_vmonf.cli.points import Numbers, checksum, classes_of, complete_points
 from pyro_vmonf.cli.runs import CHECKPOINT, MIXTURE, Run, RunError
 from pyro_vmonf.tables import read_table
@@ -25,7 +25,7 @@ def fit_file(
     label_column: str | None,
     seed: int,
     device: str,
-    progress: bool,
+    output: Output,
 ) -> dict[str, Any]:
     """Fits a mixture to a file, writes it to a folder, and returns what is to be said of it.
 
@@ -38,7 +38,7 @@ def fit_file(
         label_column: That of the labels, or None.
         seed: The seed.
         device: Where mixtures are trained.
-        progress: Whether to show a progress bar.
+        output: What is shown meanwhile.
     """
     from pyro_vmonf.estimator.component_count import choose_components
 
@@ -47,14 +47,12 @@ def fit_file(
     classes, numbers = ([], None) if table.labels is None else classes_of(table.labels)
     if components is None:
         components = len(classes) or choose_components(points.numpy(), None, seed)
-    run = Run(
-        str(data.resolve()), components, table.names, label_column, seed, device, checksum(points, numbers)
-    )
+    run = Run(str(data.resolve()), components, table.names, label_column, seed, device, checksum(points, numbers))
     run.begin(out)
-    return searched(run, out, points, classes, numbers, progress=progress)
+    return searched(run, out, points, classes, numbers, output)
 
 
-def resume_run(folder: Path, *, progress: bool) -> dict[str, Any]:
+def resume_run(folder: Path, output: Output) -> dict[str, Any]:
     """Goes on with a fit that was interrupted, and returns what is to be said of it.
 
     Raises:
@@ -69,11 +67,11 @@ def resume_run(folder: Path, *, progress: bool) -> dict[str, Any]:
     classes, numbers = ([], None) if table.labels is None else classes_of(table.labels)
     if checksum(points, numbers) != run.points:
         raise RunError(f"{data}: the points are others than those that the fit in {folder} began with")
-    return searched(run, folder, points, classes, numbers, progress=progress)
+    return searched(run, folder, points, classes, numbers, output)
 
 
 def searched(
-    run: Run, folder: Path, points: torch.Tensor, classes: list[Any], numbers: Numbers | None, *, progress: bool
+    run: Run, folder: Path, points: torch.Tensor, classes: list[Any], numbers: Numbers | None, output: Output
 ) -> dict[str, Any]:
     """Fits a mixture and writes it to the folder of a run."""
     from pyro_vmonf.automatic import fit_mixture
@@ -90,13 +88,13 @@ def searched(
         checkpoint=checkpoint,
         device=run.device,
         seed=run.seed,
-        progress=progress,
+        progress=output.shows_progress,
     )
     save(folder / MIXTURE, model, guide, history, columns=list(run.columns), classes=classes)
     checkpoint.unlink(missing_ok=True)
     evidence, search = evaluate(model, guide, points).evidence.mean(), history.search
     assert search is not None
-    say(str(search))
+    output.note(str(search))
     return {
         "run": str(folder),
         "rows": len(points),
@@ -117,4 +115,4 @@ def shares(guide: Any, model: Any) -> list[float]:
     from pyro_vmonf.models.weights import log_mean
 
     own = guide.log_weights()
-    return (log_mean(model.weights) if own is None else own).exp().tolist()  # type: ignore[no-any-return]
+    return (log_mean(model.weights) if own is None else own).exp().tolist()

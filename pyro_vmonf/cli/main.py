@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from pyro_vmonf.cli.output import Output, say
@@ -45,16 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     torch.set_flush_denormal(True)  # dying weights would otherwise slow the arithmetic tenfold
     try:
-        return int(typer.main.get_command(app)(arguments, standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        say("pyro-vmonf: interrupted")
-        return INTERRUPTED
+        app(arguments)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except (ArithmeticError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         say(f"pyro-vmonf: {error}")
         return 2
+    return 0
 
 
 def told(message: Warning | str, *_: Any) -> None:
@@ -80,7 +76,9 @@ def show_version(is_asked: bool) -> None:
 
 @app.callback()
 def common(
-    _: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Variational mixtures of normalizing flows: clusters and densities of the rows of a file."""
 
@@ -90,7 +88,9 @@ def fit(
     data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write the mixture to.")],
     components: Annotated[str, typer.Option("--components", "-k", help="Their number, or auto.")] = "auto",
-    columns: Annotated[str | None, typer.Option(help="The columns to use, with commas between; all by default.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="The columns to use, with commas between; all by default.")
+    ] = None,
     ignore: Annotated[str, typer.Option(help="Columns to leave out, with commas between.")] = "",
     label_column: Annotated[str | None, typer.Option(help="A column of labels, empty where there is none.")] = None,
     seed: Seed = 0,
@@ -102,14 +102,21 @@ def fit(
     from pyro_vmonf.cli.fitting import fit_file
 
     output = Output(as_json=as_json, is_quiet=quiet)
-    given = {"columns": names(columns) or None, "ignore": names(ignore), "label_column": label_column}
-    interruptible(
-        out,
-        output,
-        lambda: fit_file(
-            data, out, number(components), **given, seed=seed, device=device, progress=output.shows_progress
-        ),
-    )
+
+    def work() -> dict[str, Any]:
+        return fit_file(
+            data,
+            out,
+            number(components),
+            columns=names(columns) or None,
+            ignore=names(ignore),
+            label_column=label_column,
+            seed=seed,
+            device=device,
+            output=output,
+        )
+
+    interruptible(out, output, work)
 
 
 @app.command()
@@ -118,7 +125,7 @@ def resume(run: RunFolder, as_json: AsJson = False, quiet: Quiet = False) -> Non
     from pyro_vmonf.cli.fitting import resume_run
 
     output = Output(as_json=as_json, is_quiet=quiet)
-    interruptible(run, output, lambda: resume_run(run, progress=output.shows_progress))
+    interruptible(run, output, lambda: resume_run(run, output))
 
 
 @app.command()

@@ -30,6 +30,11 @@ class Output:
         """Whether a progress bar is of use: on a terminal."""
         return not self.is_quiet and sys.stderr.isatty()
 
+    def note(self, text: str) -> None:
+        """Prints a line on the standard error, unless nothing but results and errors is asked for."""
+        if not self.is_quiet:
+            say(text)
+
     def result(self, values: dict[str, Any]) -> None:
         """Prints a result."""
         if self.as_json:

@@ -1,0 +1,210 @@
+"""The command on files: what it writes, what it says of what it cannot use, and how it goes on."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+
+from pyro_vmonf import cli, evaluate, load
+from pyro_vmonf.automatic import Schedule, SearchConfig, arguments
+from pyro_vmonf.cli.runs import CHECKPOINT, MIXTURE
+
+pytest.importorskip("pyarrow")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pyro_vmonf.automatic.SearchWarning"),
+    pytest.mark.filterwarnings("ignore::pyro_vmonf.evaluation.InferenceGapWarning"),
+]
+
+X, Y = make_blobs(60, 2, centers=3, cluster_std=0.5, random_state=0)
+X = 100 * X
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Trains for a few steps."""
+    budget = Schedule(10, 10, 5)
+    monkeypatch.setattr(arguments, "SearchConfig", lambda: SearchConfig(short=budget, long=budget))
+
+
+@pytest.fixture
+def data(tmp_path):
+    return written(tmp_path / "points.csv", {"a": X[:, 0], "b": X[:, 1], "kind": ["xyz"[y] for y in Y]})
+
+
+def written(path, columns):
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(columns)
+        rows.writerows(zip(*columns.values(), strict=True))
+    return path
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run(*given):
+    return cli.main([*map(str, given)])
+
+
+@pytest.fixture
+def fitted(tmp_path, data, capsys):
+    assert run("fit", data, "-k", 3, "--ignore", "kind", "--out", tmp_path / "run", "--quiet") == 0
+    capsys.readouterr()
+    return tmp_path / "run"
+
+
+def test_fit_then_predict_score_and_sample(tmp_path, data, fitted, capsys):
+    saved = load(fitted / MIXTURE)
+    evaluation = evaluate(saved.model, saved.guide, X)
+    assert saved.header["columns"] == ["a", "b"]
+    assert not (fitted / CHECKPOINT).exists()
+
+    assert run("predict", fitted, data, "--out", tmp_path / "found.csv") == 0
+    found = rows_of(tmp_path / "found.csv")
+    assert [int(row["component"]) for row in found] == evaluation.encoder_probs.argmax(1).tolist()
+    densities = [float(row["log_density"]) for row in found]
+    np.testing.assert_allclose(densities, evaluation.evidence, rtol=1e-12)
+    assert list(found[0]) == ["component", "probability", "log_density", "p_0", "p_1", "p_2"]
+
+    capsys.readouterr()
+    assert run("score", fitted, data, "--json") == 0
+    score = json.loads(capsys.readouterr().out)
+    assert score["log_density"] == pytest.approx(float(evaluation.evidence.mean()))
+    assert score["lowest_row"] == int(evaluation.evidence.argmin())
+
+    for name in ("one.csv", "two.csv"):
+        assert run("sample", fitted, "-n", 7, "--seed", 3, "--out", tmp_path / name) == 0
+    assert len(rows_of(tmp_path / "one.csv")) == 7
+    assert (tmp_path / "one.csv").read_text() == (tmp_path / "two.csv").read_text()
+
+
+def test_fit_says_what_it_found(tmp_path, data, capsys):
+    assert run("fit", data, "-k", 3, "--columns", "b,a", "--out", tmp_path / "run", "--json") == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["components"] == 3
+    assert found["columns"] == ["b", "a"]
+    assert sum(found["weights"]) == pytest.approx(1, abs=1e-5)
+    assert "chosen" in printed.err
+
+
+def test_labels_become_classes(tmp_path, data, capsys):
+    assert run("fit", data, "--label-column", "kind", "--out", tmp_path / "run", "--json", "--quiet") == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == ["x", "y", "z"]
+    assert run("predict", tmp_path / "run", data, "--out", tmp_path / "found.csv") == 0
+    assert np.mean([row["class"] == "xyz"[y] for row, y in zip(rows_of(tmp_path / "found.csv"), Y, strict=True)]) > 0.9
+
+
+def test_number_of_components_is_chosen(tmp_path, data, capsys):
+    assert run("fit", data, "--ignore", "kind", "--out", tmp_path / "run", "--json", "--quiet") == 0
+    assert json.loads(capsys.readouterr().out)["components"] >= 2
+
+
+def test_columns_are_found_by_name(tmp_path, fitted, data):
+    other = written(tmp_path / "other.csv", {"more": 0 * X[:, 0], "b": X[:, 1], "a": X[:, 0]})
+    for path, name in ((data, "first.csv"), (other, "second.csv")):
+        assert run("predict", fitted, path, "--out", tmp_path / name) == 0
+    assert (tmp_path / "first.csv").read_text() == (tmp_path / "second.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("a,b\n1,2\n,3\n", (), "1 missing (NaN) in 1 of 2 rows, columns a"),
+        ("a,b\n1,red\n2,blue\n", (), "column 'b': expected numbers, got text such as 'red', 'blue'"),
+        ("a,b\n1,2\n2,3\n", ("--columns", "c"), "columns: there is no column c; there are a, b"),
+        ("a,b\n1,2\n2,3\n", (), "expected at least"),
+    ],
+)
+def test_points_that_cannot_be_used(tmp_path, text, options, message, capsys):
+    path = tmp_path / "points.csv"
+    path.write_text(text)
+    assert run("fit", path, "-k", 2, "--out", tmp_path / "run", *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run" / MIXTURE).exists()
+
+
+def test_wrong_options(tmp_path, data, fitted, capsys):
+    assert run("fit", data, "-k", "many", "--out", tmp_path / "other") == 2
+    assert "expected a number of at least 1, or auto, got 'many'" in capsys.readouterr().err
+    assert run("fit", data, "-k", 2, "--ignore", "kind", "--out", fitted) == 2
+    assert "there is a finished fit" in capsys.readouterr().err
+    assert run("predict", tmp_path, data, "--out", tmp_path / "x.csv") == 2
+    assert "expected the folder of a fit" in capsys.readouterr().err
+    assert run("resume", fitted) == 2
+    assert "the fit is finished" in capsys.readouterr().err
+    assert run("nothing") == 2
+
+
+def test_version(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out.startswith("pyro-vmonf ")
+    assert subprocess.run([sys.executable, "-m", "pyro_vmonf", "--version"], check=True).returncode == 0
+
+
+def test_a_fit_that_is_interrupted_goes_on(tmp_path, data, monkeypatch, capsys):
+    from pyro_vmonf.automatic.search import Search
+
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    assert run("fit", data, "-k", 3, "--ignore", "kind", "--out", whole, "--quiet") == 0
+    alone = Search.alone
+    done = []
+
+    def interrupted(self, *given):
+        if len(done) == 1:
+            raise KeyboardInterrupt
+        done.append(1)
+        return alone(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Search, "alone", interrupted)
+        assert run("fit", data, "-k", 3, "--ignore", "kind", "--out", folder, "--quiet") == 130
+    assert f"go on with: pyro-vmonf resume {folder}" in capsys.readouterr().err
+    assert run("predict", folder, data, "--out", tmp_path / "x.csv") == 2
+    assert "not finished" in capsys.readouterr().err
+    assert run("resume", folder, "--quiet") == 0
+    for name, tensor in load(whole / MIXTURE).model.state_dict().items():
+        torch.testing.assert_close(load(folder / MIXTURE).model.state_dict()[name], tensor, atol=0, rtol=0)
+
+
+def test_other_points_are_not_gone_on_with(tmp_path, data, fitted, capsys):
+    (fitted / MIXTURE).unlink()
+    written(data, {"a": X[:, 0] + 1, "b": X[:, 1], "kind": Y})
+    assert run("resume", fitted, "--quiet") == 2
+    assert "the points are others" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends a signal")
+def test_ctrl_c_ends_with_its_exit_code(tmp_path, data):
+    command = [
+        sys.executable,
+        "-m",
+        "pyro_vmonf",
+        "fit",
+        data,
+        "-k",
+        "3",
+        "--ignore",
+        "kind",
+        "--out",
+        tmp_path / "run",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 60
+    while not (tmp_path / "run" / "run.json").exists() and time.monotonic() < limit:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "pyro-vmonf resume" in printed
