@@ -62,7 +62,8 @@ class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, Transfo
             those of k-means. Then ``"auto"`` is ``"kmeans"``.
         max_iter: The greatest number of iterations. An iteration is five steps of the warm-up, in which the start is
             learned, and eight steps after it. 0 gives the Gaussian mixture that a fit starts from, after
-            expectation-maximization has converged (scikit-learn's is before its first update).
+            expectation-maximization has converged (scikit-learn's is before its first update); where the start is
+            another clustering, the Gaussians of its clusters.
         tol: Expectation-maximization ends where the mean log-density of the scaled features changes by less, in nats.
         reg_covar: What is added to each variance of a Gaussian mixture, in the unit of the mean variance of the scaled
             features.
