@@ -312,9 +312,8 @@ def ended_early(steps: int, most: int, schedule: Schedule) -> bool:
 
 
 def has_ended(chosen: Try, schedule: Schedule) -> bool:
-    """Returns whether each part of a training ended for want of a better held-out score."""
-    after = [ended_early(steps, schedule.steps, schedule) for steps in (chosen.steps, chosen.finer)]
-    return ended_early(chosen.warmup, schedule.warmup, schedule) and all(after)
+    """Returns whether training by the ELBO ended for want of a better held-out score, not of steps."""
+    return all(ended_early(steps, schedule.steps, schedule) for steps in (chosen.steps, chosen.finer))
 
 
 def stage_tensors(ensemble: Ensemble, starts: int, trained: Trained | None = None) -> dict[str, Tensor]:
