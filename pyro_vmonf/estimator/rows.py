@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from pyro_vmonf._validation import check_weights, has_nullable_numbers
+from pyro_vmonf._validation import as_numbers, check_weights, has_nullable_numbers
 from pyro_vmonf.automatic.columns import check_complete, column_names
 from pyro_vmonf.evaluation.evaluating import Evaluation, evaluate
 
@@ -95,7 +95,10 @@ def read_weights(sample_weight: object, rows: Array) -> Array | None:
     """
     if sample_weight is None:
         return None
-    return tensor_to_array(check_weights("sample_weight", sample_weight, torch.tensor(rows)))
+    given = as_numbers("sample_weight", sample_weight)
+    if given.numel() and not bool(given.any()):
+        raise ValueError("sample_weight: expected a weight above 0, got zero for all rows")  # as scikit-learn says it
+    return tensor_to_array(check_weights("sample_weight", given, torch.tensor(rows)))
 
 
 def evaluation_of(estimator: Any, X: object) -> Evaluation:  # noqa: N803
