@@ -140,8 +140,7 @@ def initializer_of(init_params: object, kinds: Sequence[str], *, has_means: bool
 
 def named_initializer(name: str, mixtures: Sequence[str], *, has_means: bool) -> object:
     """Returns the clusterings by a name, of which ``"kmeans"`` means what it does in scikit-learn's mixtures."""
-    names = ("auto", *(one for one in METHODS))
-    check_choice("init_params", name, names)
+    check_choice("init_params", name, ("auto", *METHODS))
     if name == "kmeans" or (name == "auto" and has_means):
         return list(mixtures)
     if name == "gmm":
