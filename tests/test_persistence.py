@@ -414,6 +414,13 @@ class Lying(nn.Module):
         return KNOWN.setdefault(self, len(KNOWN)) * torch.eye(3)[:1] + x.sum()
 
 
+class Never(nn.Module):
+    """A module that takes several points."""
+
+    def forward(self, x):
+        return x.std(0).log() + torch.cholesky_inverse(x[:2].T @ x[:2]) @ x.mT[:, :3]
+
+
 class Slotted(nn.Module):
     def __init__(self):
         super().__init__()
@@ -421,6 +428,7 @@ class Slotted(nn.Module):
 
 
 register(Lying)
+register(Never)
 register(Slotted)
 
 
@@ -458,6 +466,7 @@ NOT_SAVED = {
         r"extra: cannot save a tensor of torch\.complex64",
     ),
     "sparse": (lambda: holding(torch.eye(2).to_sparse()), r"extra: cannot save a tensor of .*sparse_coo"),
+    "no answer": (Never, "objects: cannot save it, since it cannot be loaded: the parts do not fit together"),
     "other answers": (Lying, "guide: cannot save it, since its attributes do not tell all"),
 }
 
@@ -722,6 +731,32 @@ def test_crafted_headers_are_refused(tmp_path, monkeypatch, name):
         load(path)
     assert not ran.exists()
     assert "harm" not in sys.modules
+
+
+def twice(levels):
+    module = nn.ReLU()
+    for _ in range(levels):
+        module = nn.Sequential(module, module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (lambda: nn.Sequential(twice(60), nn.Linear(2, 3)), "one point takes more operations"),
+        (lambda: nn.Sequential(nn.AdaptiveAvgPool1d(20_000_000), nn.Linear(2, 3)), r"one point takes a tensor \("),
+    ],
+)
+def test_a_small_file_cannot_ask_for_the_world(tmp_path, network, message):
+    described, guide = Description(), SoftmaxEncoder(network(), 3)
+    roots = {"model": described.add("model", PAIRS["RealNVP"]()[0]), "guide": described.add("guide", guide)}
+    header = {"version": 1, "roots": roots, "objects": described.objects, "tensors": described.table(), "header": {}}
+    write_tensors(tmp_path / "pair", described.tensors, FORMAT, header)
+    state = torch.get_rng_state()
+    with pytest.raises(SavedMixtureError, match=message):
+        load(tmp_path / "pair")
+    assert torch.is_grad_enabled(), "a mode outlasts the refusal"
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.filterwarnings("ignore::pyro_vmonf.training.DeadComponentWarning")

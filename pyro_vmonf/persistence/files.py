@@ -14,6 +14,7 @@ from pyro_vmonf.checkpointing.checkpointer import CheckpointError, is_row
 from pyro_vmonf.checkpointing.history import History
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.models.mixture import FlowMixture
+from pyro_vmonf.persistence.bounds import Bounds
 from pyro_vmonf.persistence.catalogue import enter_all
 from pyro_vmonf.persistence.describing import Description
 from pyro_vmonf.persistence.rebuilding import HeaderError, Rebuilding, as_table
@@ -135,7 +136,7 @@ def check_history(history: object) -> None:
     if not isinstance(history, History | None):
         raise TypeError(f"history: expected a History or None, got {type(history).__name__}")
     if history is not None:
-        str(history), str(history.search)  # rows that are none cannot be shown
+        f"{history} {history.search}"  # rows that are none cannot be shown
 
 
 def check_rows(history: History | None) -> None:
@@ -174,19 +175,21 @@ def check_twin(
     """Raises ``TypeError`` if a pair rebuilt from what is to be written does not say of a point what the pair says."""
     try:
         twin = rebuilt(json.loads(json.dumps(written)), tensors)
+        check_answers(twin)
     except HeaderError as error:
-        raise TypeError(f"{error.field}: cannot save it, since it cannot be rebuilt: {error}") from error
-    names = ("model", "guide")
-    for name, own, other in zip(names, answers(model, guide), answers(twin.model, twin.guide), strict=True):
+        raise TypeError(f"{error.field}: cannot save it, since it cannot be loaded: {error}") from error
+    names, own_answers = ("model", "guide"), answers(model, guide)
+    for name, own, other in zip(names, own_answers, answers(twin.model, twin.guide), strict=True):
         if not torch.allclose(own, other, rtol=1e-4, equal_nan=True):
             raise TypeError(f"{name}: cannot save it, since its attributes do not tell all: rebuilt, it differs")
 
 
 def check_answers(saved: SavedMixture) -> None:
-    """Raises ``HeaderError`` if a loaded pair cannot score a point, or its history cannot be shown."""
+    """Raises ``HeaderError`` if a rebuilt pair cannot score a point, or its history cannot be shown."""
     try:
         check_pair(saved.model, saved.guide)
-        answers(saved.model, saved.guide)
+        with Bounds(saved.model, saved.guide):
+            answers(saved.model, saved.guide)
         check_history(saved.history)
         check_rows(saved.history)
     except Exception as error:  # whatever the parts make of wrong attributes
