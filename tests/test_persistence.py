@@ -327,6 +327,18 @@ def test_modes_frozen_parameters_and_passing_buffers(tmp_path):
     assert_equal((model, guide), again[:2])
 
 
+def test_caches_are_kept_and_their_content_is_not(tmp_path):
+    pair = PAIRS["NSF"]()
+    transform = pair[0].components.transforms[0].transform
+    transform(torch.zeros(3, 4, 2))
+    assert transform._cached_log_det is not None
+    save(tmp_path / "pair", *pair)
+    tensors, _ = read_tensors(tmp_path / "pair", FORMAT)
+    assert not [name for name in tensors if "cached" in name]
+    again = load(tmp_path / "pair").model.components.transforms[0].transform
+    assert (again._cache_size, again._cached_log_det) == (1, None)
+
+
 @pytest.mark.parametrize("name", ["distributions", "labels", "transforms"])
 def test_every_tensor_goes_to_the_device(name):
     """Those of plain distributions too, which are no buffers."""
