@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pyro_vmonf.labels import Labels
     from pyro_vmonf.models import FlowMixture
     from pyro_vmonf.objectives import Consistency, Elbo, ExpectationMaximization, LabelTerm
+    from pyro_vmonf.persistence import load, save
     from pyro_vmonf.selection import select_components
     from pyro_vmonf.training import Restarts, Temperature, TrainingConfig, fit
 
@@ -41,7 +42,9 @@ __all__ = [
     "evaluate",
     "fit",
     "fit_mixture",
+    "load",
     "mlp",
+    "save",
     "select_components",
 ]
 
@@ -54,6 +57,7 @@ _SOURCES = {
     "labels": ["Labels"],
     "models": ["FlowMixture"],
     "objectives": ["Consistency", "Elbo", "ExpectationMaximization", "LabelTerm"],
+    "persistence": ["load", "save"],
     "selection": ["select_components"],
     "training": ["Restarts", "Temperature", "TrainingConfig", "fit"],
 }

@@ -113,12 +113,20 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Js
     if metadata.get("sha256") != checksum(tensors, kind, text):
         raise ValueError("a damaged file, whose checksum is not that of its content")
     try:
-        header = json.loads(text)
-    except ValueError as error:
+        header = json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"a header that is no JSON ({error})") from error
     if not isinstance(header, dict):
         raise ValueError(f"a header that is no table but {type(header).__name__}")
     return tensors, header
+
+
+def unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """Returns the table of pairs of JSON; raises ``ValueError`` where two have one name, of which a reader sees one."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("a name twice in one table")
+    return table
 
 
 def checksum(tensors: Mapping[str, Tensor], kind: str, header: str) -> str:

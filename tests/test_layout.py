@@ -32,6 +32,7 @@ FLOORS += [
     "training",
     "automatic",
     "selection",
+    "persistence",
     "testing",
     "reproduce",
 ]

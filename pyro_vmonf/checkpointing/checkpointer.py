@@ -28,8 +28,10 @@ class CheckpointError(ValueError):
         field: The part of it that is damaged or does not fit.
     """
 
+    kind = "checkpoint"
+
     def __init__(self, path: Path, field: str, message: str) -> None:
-        super().__init__(f"checkpoint {str(path)!r}, {field}: {message}")
+        super().__init__(f"{self.kind} {str(path)!r}, {field}: {message}")
         self.path, self.field = path, field
 
 
