@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,24 +95,32 @@ class Description:
     def value(self, path: str, value: object) -> Json:
         """Returns what an attribute holds; tables with one key stand for what JSON does not have."""
         value = value.item() if isinstance(value, np.generic) else value
-        if isinstance(value, float) and not math.isfinite(value):
-            return {"float": str(value)}
         if value is None or type(value) in (bool, int, float, str):
-            return value  # type: ignore[return-value]
+            return plain(value)
         if isinstance(value, Tensor):
             return {"tensor": self.tensor(path, value)}
         if isinstance(value, nn.Module | Distribution | Transform) or dataclasses.is_dataclass(value):
             return {"object": self.add(path, value)}
-        if type(value) in (list, tuple, torch.Size):
-            each = [self.value(f"{path}[{i}]", part) for i, part in enumerate(value)]  # type: ignore[arg-type]
-            return each if type(value) is list else {type(value).__name__.lower(): each}
-        if isinstance(value, slice):
-            return {"slice": [self.value(path, part) for part in (value.start, value.stop, value.step)]}
-        if type(value) is dict and all(type(key) is str for key in value):
-            return {"dict": {key: self.value(f"{path}[{key!r}]", part) for key, part in value.items()}}
+        if type(value) in (list, tuple, torch.Size, slice, dict):
+            return self.container(path, value)
         if name := name_of(value):
             return {"function": name}
         raise TypeError(unsaveable(path, value))
+
+    def container(self, path: str, value: Any) -> Json:
+        """Returns a list, a tuple, a shape, a slice or a dictionary by what it holds."""
+        if type(value) is dict:
+            if any(type(key) is not str for key in value):
+                raise TypeError(f"{path}: cannot save a dictionary whose keys are no texts")
+            return {"dict": {key: self.value(f"{path}[{key!r}]", part) for key, part in value.items()}}
+        parts = [value.start, value.stop, value.step] if isinstance(value, slice) else value
+        each = [self.value(f"{path}[{i}]", part) for i, part in enumerate(parts)]
+        return each if type(value) is list else {type(value).__name__.lower(): each}
+
+
+def plain(value: Any) -> Json:
+    """Returns a number or a text as JSON, which has no infinite numbers."""
+    return {"float": str(value)} if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def class_name(path: str, one: object) -> str:

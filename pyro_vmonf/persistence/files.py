@@ -10,14 +10,14 @@ from torch import Tensor
 
 from pyro_vmonf._io import Json, read_tensors, write_tensors
 from pyro_vmonf.automatic.arguments import checked_device
-from pyro_vmonf.checkpointing.checkpointer import CheckpointError, is_row
+from pyro_vmonf.checkpointing.checkpointer import CheckpointError
 from pyro_vmonf.checkpointing.history import History
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.persistence.catalogue import enter_all
 from pyro_vmonf.persistence.describing import Description
 from pyro_vmonf.persistence.rebuilding import HeaderError, Rebuilding, as_table
-from pyro_vmonf.persistence.trial import answers, check_pair
+from pyro_vmonf.persistence.trial import answers, check_history, check_pair, try_out
 
 __all__ = ["SavedMixture", "SavedMixtureError", "load", "save"]
 
@@ -124,25 +124,10 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> SavedMixtur
         raise SavedMixtureError(path, "file", f"expected a saved mixture, got: {error}") from error
     try:
         saved = rebuilt(header, tensors, place)
-        check_answers(saved)
+        try_out(saved.model, saved.guide, saved.history)
     except HeaderError as error:
         raise SavedMixtureError(path, error.field, str(error)) from error
     return saved
-
-
-def check_history(history: object) -> None:
-    """Raises ``TypeError`` if ``history`` is no history and not None."""
-    if not isinstance(history, History | None):
-        raise TypeError(f"history: expected a History or None, got {type(history).__name__}")
-    if history is not None:
-        str(history), str(history.search)  # rows that are none cannot be shown
-
-
-def check_rows(history: History | None) -> None:
-    """Raises ``TypeError`` if rows or restarts are no rows of numbers and names."""
-    rows = [] if history is None else [*history.rows, *history.restarts]
-    if not all(is_row(row, set()) for row in rows):  # type: ignore[arg-type]
-        raise TypeError("history: expected rows of numbers and names")
 
 
 def checked_header(header: Mapping[str, Json]) -> dict[str, Json]:
@@ -174,20 +159,10 @@ def check_twin(
     """Raises ``TypeError`` if a pair rebuilt from what is to be written does not say of a point what the pair says."""
     try:
         twin = rebuilt(json.loads(json.dumps(written)), tensors)
+        try_out(twin.model, twin.guide, twin.history)
     except HeaderError as error:
-        raise TypeError(f"{error.field}: cannot save it, since it cannot be rebuilt: {error}") from error
-    names = ("model", "guide")
-    for name, own, other in zip(names, answers(model, guide), answers(twin.model, twin.guide), strict=True):
+        raise TypeError(f"{error.field}: cannot save it, since it cannot be loaded: {error}") from error
+    names, own_answers = ("model", "guide"), answers(model, guide)
+    for name, own, other in zip(names, own_answers, answers(twin.model, twin.guide), strict=True):
         if not torch.allclose(own, other, rtol=1e-4, equal_nan=True):
             raise TypeError(f"{name}: cannot save it, since its attributes do not tell all: rebuilt, it differs")
-
-
-def check_answers(saved: SavedMixture) -> None:
-    """Raises ``HeaderError`` if a loaded pair cannot score a point, or its history cannot be shown."""
-    try:
-        check_pair(saved.model, saved.guide)
-        answers(saved.model, saved.guide)
-        check_history(saved.history)
-        check_rows(saved.history)
-    except Exception as error:  # whatever the parts make of wrong attributes
-        raise HeaderError("objects", f"the parts do not fit together ({type(error).__name__}: {error})") from error

@@ -1,7 +1,7 @@
 """Objects from their descriptions, which may have been written by anyone."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,6 +16,12 @@ __all__ = ["HeaderError", "Rebuilding"]
 
 HINT = "; one of your own must be registered before, see pyro_vmonf.persistence.register"
 TABLES = {"class", "attributes", "parameters", "buffers", "transient", "parts"}
+
+CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
+    "tuple": tuple,
+    "size": torch.Size,
+    "slice": lambda parts: slice(*parts),
+}
 
 
 class HeaderError(ValueError):
@@ -130,21 +136,21 @@ class Rebuilding:
         if len(given) != 1:
             raise ValueError(f"expected a table with one key, got {list(given)[:5]}")
         [(kind, content)] = given.items()
-        if kind == "float":
-            return {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}[content]  # type: ignore[index]
-        if kind == "tensor":
-            return self.tensor(content)
-        if kind == "object":
-            return self.object(content)
-        if kind == "function":
-            return registered_function(content)
-        if kind in ("tuple", "size") and isinstance(content, list):
-            return (tuple if kind == "tuple" else torch.Size)(self.value(part) for part in content)
-        if kind == "slice" and isinstance(content, list):
-            return slice(*(self.value(part) for part in content))
+        if kind in CONTAINERS and isinstance(content, list):
+            return CONTAINERS[kind]([self.value(part) for part in content])
         if kind == "dict" and isinstance(content, dict):
             return {name: self.value(part) for name, part in content.items()}
-        raise ValueError(f"expected a value, got a table of {kind!r}")
+        readers = {"tensor": self.tensor, "object": self.object, "function": registered_function, "float": infinite}
+        if kind not in readers:
+            raise ValueError(f"expected a value, got a table of {kind!r}")
+        return readers[kind](content)
+
+
+def infinite(name: Json) -> float:
+    """Returns the number that JSON does not have; raises ``ValueError`` if it is another."""
+    if name not in ("nan", "inf", "-inf"):
+        raise ValueError(f"expected nan, inf or -inf, got {name!r}")
+    return float(name)
 
 
 def registered_function(name: Json) -> Any:

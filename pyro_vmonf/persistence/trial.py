@@ -6,11 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vmonf._torch import evaluation_mode, isolated_random_state, validation_disabled
+from pyro_vmonf.checkpointing.checkpointer import is_row
+from pyro_vmonf.checkpointing.history import History
 from pyro_vmonf.components.base import Components
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.models.mixture import FlowMixture
+from pyro_vmonf.persistence.bounds import Bounds
+from pyro_vmonf.persistence.rebuilding import HeaderError
 
-__all__ = ["answers", "check_pair"]
+__all__ = ["answers", "check_history", "check_pair", "try_out"]
 
 LARGEST = 10_000_000  # numbers in one point, more than in any image
 
@@ -54,3 +58,30 @@ def check_pair(model: object, guide: object) -> None:
             raise ValueError(f"model: expected parts of at most {counts[0]} components, got {part.n_components}")
         if isinstance(part, Components) and math.prod(part.event_shape) > LARGEST:
             raise ValueError(f"model: expected at most {LARGEST} numbers a point, got {part.event_shape}")
+
+
+def check_history(history: object) -> None:
+    """Raises ``TypeError`` if ``history`` is no history and not None."""
+    if not isinstance(history, History | None):
+        raise TypeError(f"history: expected a History or None, got {type(history).__name__}")
+    if history is not None:
+        f"{history} {history.search}"  # rows that are none cannot be shown
+
+
+def check_rows(history: History | None) -> None:
+    """Raises ``TypeError`` if rows or restarts are no rows of numbers and names."""
+    rows = [] if history is None else [*history.rows, *history.restarts]
+    if not all(is_row(row, set()) for row in rows):  # type: ignore[arg-type]
+        raise TypeError("history: expected rows of numbers and names")
+
+
+def try_out(model: FlowMixture, guide: SoftmaxEncoder, history: History | None) -> None:
+    """Raises ``HeaderError`` if a rebuilt pair cannot score a point, or its history cannot be shown."""
+    try:
+        check_pair(model, guide)
+        with Bounds(model, guide):
+            answers(model, guide)
+        check_history(history)
+        check_rows(history)
+    except Exception as error:  # whatever the parts make of wrong attributes
+        raise HeaderError("objects", f"the parts do not fit together ({type(error).__name__}: {error})") from error
