@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pyro_vmonf.automatic import Schedule, SearchConfig, arguments
+from pyro_vmonf.estimator import settings
 from pyro_vmonf.training import Trainer
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +38,7 @@ def prose_of(page):
 
 @pytest.mark.filterwarnings("ignore::pyro_vmonf.training.DeadComponentWarning")
 @pytest.mark.filterwarnings("ignore::pyro_vmonf.initialization.InitializationWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:n_components:UserWarning")  # so short a search merges nothing
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=name_of)
 def test_the_code_runs(page, monkeypatch, tmp_path):
@@ -49,6 +51,9 @@ def test_the_code_runs(page, monkeypatch, tmp_path):
     monkeypatch.setattr(Trainer, "run", one_epoch)
     budget = Schedule(10, 10, 5)
     monkeypatch.setattr(arguments, "SearchConfig", partial(SearchConfig, short=budget, long=budget))
+    monkeypatch.setattr(
+        settings, "config_of", lambda max_iter, mixtures: SearchConfig(short=budget, long=budget, mixtures=mixtures)
+    )
     monkeypatch.chdir(tmp_path)
     torch.set_default_dtype(torch.float32)  # as a reader has it
     names = {}
