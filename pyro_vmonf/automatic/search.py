@@ -120,8 +120,10 @@ class Search:
         elbos, told = self.judge.held_elbos(ensemble).unbind(1), self.judge.accuracies(ensemble)
         levels = [self.judge.mean(elbo) - self.log_units for elbo in elbos]
         steps, cuts = (trained.warmup + trained.steps).tolist(), [self.judge.cut_of(one)[0] for one in some]
-        parts = zip(some, levels, steps, cuts, told, strict=True)
-        return [Row(one.name, warp, self.config.noise, *numbers) for one, *numbers in parts]
+        return [
+            Row(one.name, warp, self.config.noise, level, count, cut, share)
+            for one, level, count, cut, share in zip(some, levels, steps, cuts, told, strict=True)
+        ]
 
     @property
     def covariance_types(self) -> tuple[str, ...]:

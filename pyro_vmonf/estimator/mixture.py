@@ -99,6 +99,8 @@ class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         ((100,), (2, 2))
     """
 
+    n_features_in_: int
+
     def __init__(
         self,
         n_components: int | Literal["auto"] = "auto",

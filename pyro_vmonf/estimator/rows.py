@@ -33,9 +33,11 @@ def read_rows(estimator: BaseEstimator, X: object, *, reset: bool) -> Array:  # 
     plain = as_plain(X)
     check_no_text(plain)
     # scikit-learn's message on missing values would not say in which columns they are.
-    rows: Array = validate_data(
-        estimator, plain, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=2 if reset else 1, reset=reset
+    least = 2 if reset else 1
+    given: Any = validate_data(
+        estimator, plain, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=least, reset=reset
     )
+    rows: Array = given
     check_complete("X", torch.tensor(rows), column_names(plain, rows.shape[1]))
     return rows
 

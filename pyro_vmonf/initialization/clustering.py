@@ -146,7 +146,7 @@ def neighbour_graph(points: Array, k: int) -> csr_matrix:
     """
     neighbours = min(NEIGHBOURS, len(points) - 1)
     while True:
-        graph = kneighbors_graph(points, neighbours + 1, include_self=True)
+        graph = csr_matrix(kneighbors_graph(points, neighbours + 1, include_self=True))
         most = min(10 * NEIGHBOURS, (len(points) - 1) // 2)
         if neighbours >= most or connected_components(graph, directed=False)[0] <= k:
             return by_shared_neighbours(graph)
