@@ -1,0 +1,90 @@
+"""What a Gaussian mixture and a single flow say of the same rows, fitted in a few seconds."""
+
+import time
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from pyro_vmonf.estimator.mixture import VMoNF
+from pyro_vmonf.estimator.rows import Array
+from pyro_vmonf.report.report_data import ReportData
+
+__all__ = ["Rival", "gaussian_rival", "single_flow_rival"]
+
+MOST_ROWS = 10_000  # that a Gaussian mixture is fitted to
+FLOW_ROWS, FLOW_ITERATIONS, FLOW_FEATURES = 2_000, 20, 30
+FEWEST_FLOW_ROWS = 50
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Another density of the same rows.
+
+    Attributes:
+        name: What it is.
+        evidence: Its mean log p(x) in nats, in the units of X; None where it was not fitted.
+        note: How it was fitted, or why it was not.
+        seconds: How long that took.
+    """
+
+    name: str
+    evidence: float | None
+    note: str
+    seconds: float = 0.0
+
+
+def gaussian_rival(data: ReportData) -> Rival:
+    """Returns scikit-learn's Gaussian mixture with as many components and full covariances."""
+    k, begin = len(data.weights), time.perf_counter()
+    name = f"Gaussian mixture, K = {k}"
+    some = chosen_rows(data, MOST_ROWS)
+    if len(some) <= k:
+        return Rival(name, None, "not fitted: more rows than components are needed")
+    units = data.units
+    centre = data.rows.mean(0)
+    mixture = GaussianMixture(k, n_init=2, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            mixture.fit((data.rows[some] - centre) / units)
+        except ValueError:
+            return Rival(name, None, "not fitted: its covariances have no inverse")
+    evidence = float(mixture.score((data.rows - centre) / units) - np.log(units).sum())
+    note = f"scikit-learn's, full covariances, 2 starts, fitted to {described(len(some), data)}"
+    return Rival(name, evidence, note, time.perf_counter() - begin)
+
+
+def single_flow_rival(data: ReportData) -> Rival:
+    """Returns one flow, trained for a short time on a sample; it is left out where that would not be short."""
+    name, begin = "single flow", time.perf_counter()
+    some = chosen_rows(data, FLOW_ROWS)
+    d = data.rows.shape[1]
+    if d > FLOW_FEATURES or len(some) < FEWEST_FLOW_ROWS:
+        why = f"a report trains one for {FEWEST_FLOW_ROWS} rows or more of at most {FLOW_FEATURES} columns"
+        return Rival(name, None, f"not fitted: {why}")
+    flow = VMoNF(
+        1, components="nsf", covariance_type="full", init_params="gmm", max_iter=FLOW_ITERATIONS, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that training was short is said on the page
+        evidence = flow.fit(data.rows[some]).score(data.rows)
+    note = (
+        f"splines, at most {FLOW_ITERATIONS} iterations in the place of 200, fitted to {described(len(some), data)}; "
+        "longer training may raise it"
+    )
+    return Rival(name, evidence, note, time.perf_counter() - begin)
+
+
+def chosen_rows(data: ReportData, most: int) -> Array:
+    """Returns the numbers of all rows, or of a random sample where there are more than ``most``."""
+    n = len(data.rows)
+    return np.sort(np.random.default_rng(0).permutation(n)[:most])
+
+
+def described(count: int, data: ReportData) -> str:
+    """Returns how many of the rows were used, in words."""
+    n = len(data.rows)
+    return f"these {n:,} rows" if count == n else f"a random sample of {count:,} of these rows"
