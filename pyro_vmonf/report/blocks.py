@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-__all__ = ["Block", "Cell", "Code", "Figure", "Grid", "Section", "Table", "cell_text", "shortened"]
+__all__ = ["Block", "Cell", "Code", "Figure", "Grid", "Section", "Table", "cell_text", "shortened", "signed"]
 
 Cell: TypeAlias = str | int | float | None
 
@@ -37,6 +37,7 @@ class Figure:
         layout: The layout of plotly.js, without colours, which the theme of the page gives.
         height: Its height in pixels.
         width: The least width at which it can be read; on a narrower screen it is scrolled.
+        plain: Whether it is too small for a legend and buttons.
     """
 
     name: str
@@ -45,18 +46,14 @@ class Figure:
     layout: dict[str, Any] = field(default_factory=dict)
     height: int = 420
     width: int = 0
-
-    @property
-    def kind(self) -> str:
-        """What a template calls it."""
-        return "figure"
+    plain: bool = False
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Small figures side by side, as many as the screen has room for."""
+    """Small figures or tables side by side, as many as the screen has room for."""
 
-    figures: Sequence[Figure]
+    blocks: Sequence[Figure | Table]
 
 
 @dataclass(frozen=True)
@@ -89,10 +86,10 @@ class Section:
     @property
     def figures(self) -> list[Figure]:
         """All figures of the section, those of grids too."""
-        found: list[Figure] = []
+        found: list[Block] = []
         for block in self.blocks:
-            found += [block] if isinstance(block, Figure) else block.figures if isinstance(block, Grid) else []
-        return found
+            found += block.blocks if isinstance(block, Grid) else [block]
+        return [block for block in found if isinstance(block, Figure)]
 
 
 def cell_text(cell: Cell) -> str:
@@ -106,6 +103,16 @@ def cell_text(cell: Cell) -> str:
     small_enough = cell == 0 or 1e-4 <= abs(cell) < 1e7
     plain = f"{cell:,.0f}" if small_enough and abs(cell) >= 1e4 else f"{cell:.4g}"
     return plain.replace("-", "−")
+
+
+def signed(value: float, digits: int) -> str:
+    """Returns a number with so many digits after the point, a true minus, and none before 0.
+
+    Examples:
+        >>> signed(-1.25, 1), signed(-0.0001, 2)
+        ('−1.2', '0.00')
+    """
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def shortened(text: str) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 
 from pyro_vmonf.estimator.rows import Array
 from pyro_vmonf.evaluation.agreement import MAX_DISAGREEMENT, disagreement
-from pyro_vmonf.report.blocks import Figure, Section, Table
+from pyro_vmonf.report.blocks import Figure, Section, Table, signed
 from pyro_vmonf.report.plotting import json_numbers
 from pyro_vmonf.report.report_data import ReportData
 
@@ -30,7 +30,7 @@ def certainty_section(data: ReportData) -> Section:
     sentences = [
         f"For {100 * unsure[0]:.1f} % of the rows the most probable component has a probability below {SURE} by the "
         f"encoder, which predict uses, and for {100 * unsure[1]:.1f} % by the exact posterior.",
-        f"The two choose different components for {100 * differ:.1f} % of the rows; the mean inference gap is {gap:.3f} "
+        f"The two choose different components for {100 * differ:.1f} % of the rows; the mean inference gap is {signed(gap, 3)} "
         f"nats. {trust}",
     ]
     rows = [[name, *(float((best >= level).mean()) for level in (0.5, SURE, 0.99))] for name, best in kinds.items()]

@@ -1,8 +1,9 @@
 """The section on how well the mixture describes the rows, beside other densities."""
 
-from pyro_vmonf.report.blocks import Cell, Section, Table
+from pyro_vmonf.report.blocks import Cell, Section, Table, signed
 from pyro_vmonf.report.report_data import ReportData
 from pyro_vmonf.report.rivals import Rival, gaussian_rival, single_flow_rival
+from pyro_vmonf.report.search import chosen_try
 
 __all__ = ["evidence_section"]
 
@@ -19,15 +20,31 @@ def evidence_section(data: ReportData) -> Section:
     seconds = sum(rival.seconds for rival in rivals)
     sentences = [
         "The evidence log p(x) says how probable a row is: the greater its mean, the better the density describes the "
-        "rows. A difference of 0.1 nats makes each row 1.1 times as probable on average, one of 1 makes it 2.7 times.",
+        "rows. A difference of 0.1 nats makes a row 1.1 times as probable, one of 1 makes it 2.7 times.",
         *(compared(own, rival) for rival in rivals if rival.evidence is not None),
-        f"The others were fitted for this page, in {seconds:.1f} s, to the rows that they are measured on here. If the "
-        "mixture was fitted to them too, the comparison is even, but flatters the density with the most parameters. "
-        "Rows that were held out decide in the search below, where its rows are listed.",
+        f"The others were fitted for this page, in {seconds:.1f} s, to rows that they are measured on here. If the "
+        "mixture was fitted to these rows too, the comparison favours the density with the most parameters.",
+        *held_out(data),
     ]
     caption = "Mean log p(x) of the rows in nats, in the units of the data. The greater, the better."
-    head = ["density", "mean log p(x)", "difference", "how it was fitted"]
+    head = ["density", "mean log p(x)", "less that of the mixture", "how it was fitted"]
     return Section("evidence", "How well it describes the rows", sentences, [Table(caption, head, rows)])
+
+
+def held_out(data: ReportData) -> list[str]:
+    """Returns a sentence on rows that the search held out, for the chosen mixture and the best Gaussian one."""
+    search = data.estimator.history_.search
+    chosen = None if search is None else chosen_try(search)
+    if search is None or chosen is None or not search.folds:
+        return []
+    own = search.rows[chosen].elbo
+    gaussian = max((row.elbo for row in search.rows if row.warp == "N"), default=None)
+    if gaussian is None or search.choice.warp == "N":
+        return [f"On rows that the search held out, the mean ELBO of the chosen mixture is {signed(own, 3)} nats."]
+    return [
+        f"On rows that the search held out, the mean ELBO of the chosen mixture is {signed(own, 3)} nats, and that of the "
+        f"best Gaussian mixture it tried {signed(gaussian, 3)}: this comparison is fair."
+    ]
 
 
 def compared(own: float, rival: Rival) -> str:

@@ -58,7 +58,12 @@ def kind_of(block: Block) -> str:
 def figures_json(figures: Sequence[Figure]) -> str:
     """Returns the figures as JSON that can stand in a script element: no text in it can end that."""
     found = {
-        figure.name: {"data": list(figure.traces), "layout": figure.layout, "height": figure.height}
+        figure.name: {
+            "data": list(figure.traces),
+            "layout": figure.layout,
+            "height": figure.height,
+            "plain": figure.plain,
+        }
         for figure in figures
     }
     text = json.dumps(found, allow_nan=False, separators=(",", ":"))

@@ -7,7 +7,7 @@ from scipy.stats import ks_2samp
 from pyro_vmonf._torch import evaluation_mode, isolated_random_state
 from pyro_vmonf.estimator.rows import Array, tensor_to_array
 from pyro_vmonf.report.blocks import Figure, Grid, Section, Table
-from pyro_vmonf.report.plotting import json_numbers, plotly_text
+from pyro_vmonf.report.plotting import json_numbers
 from pyro_vmonf.report.report_data import ReportData
 
 __all__ = ["predictive_section"]
@@ -70,8 +70,8 @@ def marginal(data: ReportData, drawn: Array, j: int, number: int) -> Figure:
     for trace, share in zip(traces, shares, strict=True):
         trace |= {"x": middles, "y": json_numbers(share), "hovertemplate": "%{x}: %{y:.1%}"}
     layout = {
-        "xaxis": {"title": {"text": plotly_text(data.names[j])}, "nticks": 5},
+        "xaxis": {"nticks": 5},
         "yaxis": {"tickformat": ".0%", "nticks": 4, "rangemode": "tozero"},
         "bargap": 0,
     }
-    return Figure(f"marginal-{number}", f"{data.names[j]}: rows (bars) and draws (line).", traces, layout, height=250)
+    return Figure(f"marginal-{number}", f"{data.names[j]}: rows (bars) and draws (line).", traces, layout, height=190, plain=True)

@@ -103,7 +103,7 @@ def heat_map(data: ReportData, means: Array, columns: list[int], components: lis
             "ticktext": shown,
             "showgrid": False,
         },
-        "xaxis": {"type": "category", "showgrid": False, "tickangle": -30},
+        "xaxis": {"type": "category", "showgrid": False},
     }
     caption = (
         "How far the mean of each component lies above (red) or below (blue) that of all rows, in standard deviations of "

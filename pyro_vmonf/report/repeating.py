@@ -7,7 +7,7 @@ import platform
 
 import numpy as np
 
-from pyro_vmonf.report.blocks import Cell, Code, Section, Table
+from pyro_vmonf.report.blocks import Cell, Code, Grid, Section, Table
 from pyro_vmonf.report.report_data import ReportData
 
 __all__ = ["repeating_section"]
@@ -38,9 +38,13 @@ def repeating_section(data: ReportData) -> Section:
         sentences,
         [
             Code("Code that repeats the fit, if it was one of these rows without weights.", code_of(data)),
-            Table("The settings of the estimator.", ["parameter", "value"], settings),
-            Table("What the fit found.", ["attribute", "value"], fitted),
-            Table("The versions that wrote this page.", ["library", "version"], versions),
+            Grid(
+                [
+                    Table("The settings of the estimator.", ["parameter", "value"], settings),
+                    Table("What the fit found.", ["attribute", "value"], fitted),
+                    Table("The versions that wrote this page.", ["library", "version"], versions),
+                ]
+            ),
         ],
     )
 

@@ -5,17 +5,25 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from pyro_vmonf.estimator.mixture import VMoNF
-from pyro_vmonf.estimator.rows import Array
+from pyro_vmonf._torch import isolated_random_state
+from pyro_vmonf.components.recipes import NSF
+from pyro_vmonf.evaluation.evaluating import evaluate
+from pyro_vmonf.guides.encoder import SoftmaxEncoder
+from pyro_vmonf.guides.networks import mlp
+from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.report.report_data import ReportData
+from pyro_vmonf.report.samples import chosen_rows, described
+from pyro_vmonf.training.config import TrainingConfig
+from pyro_vmonf.training.fitting import fit
 
 __all__ = ["Rival", "gaussian_rival", "single_flow_rival"]
 
 MOST_ROWS = 10_000  # that a Gaussian mixture is fitted to
-FLOW_ROWS, FLOW_ITERATIONS, FLOW_FEATURES = 2_000, 20, 30
+FLOW_ROWS, FLOW_EPOCHS, FLOW_FEATURES = 2_000, 15, 30
 FEWEST_FLOW_ROWS = 50
 
 
@@ -65,26 +73,20 @@ def single_flow_rival(data: ReportData) -> Rival:
     if d > FLOW_FEATURES or len(some) < FEWEST_FLOW_ROWS:
         why = f"a report trains one for {FEWEST_FLOW_ROWS} rows or more of at most {FLOW_FEATURES} columns"
         return Rival(name, None, f"not fitted: {why}")
-    flow = VMoNF(
-        1, components="nsf", covariance_type="full", init_params="gmm", max_iter=FLOW_ITERATIONS, random_state=0
-    )
+    units, centre = data.units, data.rows.mean(0)
+    scaled = torch.tensor((data.rows - centre) / units)
+    with isolated_random_state(0):
+        flow = FlowMixture(NSF(d, 1, hidden_features=(32,), whiten=True)).double()
+        guide = SoftmaxEncoder(mlp(d, 1), 1).double()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that training was short is said on the page
-        evidence = flow.fit(data.rows[some]).score(data.rows)
+        warnings.simplefilter("ignore")  # that training is short is said on the page
+        try:
+            fit(flow, guide, scaled[some], config=TrainingConfig(epochs=FLOW_EPOCHS), progress=False)
+        except (ValueError, RuntimeError):
+            return Rival(name, None, "not fitted: its training failed")
+    evidence = float(evaluate(flow, guide, scaled).evidence.mean() - np.log(units).sum())
     note = (
-        f"splines, at most {FLOW_ITERATIONS} iterations in the place of 200, fitted to {described(len(some), data)}; "
-        "longer training may raise it"
+        f"two spline transforms, {FLOW_EPOCHS} epochs, fitted to {described(len(some), data)}; longer training may raise "
+        "it"
     )
     return Rival(name, evidence, note, time.perf_counter() - begin)
-
-
-def chosen_rows(data: ReportData, most: int) -> Array:
-    """Returns the numbers of all rows, or of a random sample where there are more than ``most``."""
-    n = len(data.rows)
-    return np.sort(np.random.default_rng(0).permutation(n)[:most])
-
-
-def described(count: int, data: ReportData) -> str:
-    """Returns how many of the rows were used, in words."""
-    n = len(data.rows)
-    return f"these {n:,} rows" if count == n else f"a random sample of {count:,} of these rows"

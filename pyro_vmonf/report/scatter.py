@@ -11,7 +11,7 @@ from pyro_vmonf.report.blocks import Figure, Section
 from pyro_vmonf.report.optional import optional_module
 from pyro_vmonf.report.plotting import colour_of, json_numbers, plotly_text, symbol_of
 from pyro_vmonf.report.report_data import ReportData
-from pyro_vmonf.report.rivals import chosen_rows
+from pyro_vmonf.report.samples import chosen_rows
 
 __all__ = ["scatter_section"]
 

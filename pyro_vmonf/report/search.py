@@ -8,7 +8,7 @@ from pyro_vmonf.report.blocks import Block, Cell, Figure, Section, Table
 from pyro_vmonf.report.plotting import colour_of, json_numbers, plotly_text
 from pyro_vmonf.report.report_data import ReportData
 
-__all__ = ["search_section"]
+__all__ = ["chosen_try", "search_section"]
 
 ADDED = {
     "N": "nothing",
@@ -55,10 +55,10 @@ def search_sentences(search: SearchReport) -> list[str]:
     ]
 
 
-def chosen_try(search: SearchReport) -> int:
-    """Returns the number of the try that was chosen, the last one of its kind; −1 where it is not there."""
+def chosen_try(search: SearchReport) -> int | None:
+    """Returns the number of the try that was chosen, the last one of its kind; None where it is not there."""
     own = (search.choice.start, search.choice.warp, search.choice.noise)
-    return max((i for i, row in enumerate(search.rows) if (row.start, row.warp, row.noise) == own), default=-1)
+    return max((i for i, row in enumerate(search.rows) if (row.start, row.warp, row.noise) == own), default=None)
 
 
 def tries_table(search: SearchReport) -> Table:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pyro_vmonf.report.blocks import Cell, Figure, Section, Table
+from pyro_vmonf.report.blocks import Cell, Figure, Section, Table, signed
 from pyro_vmonf.report.plotting import json_numbers
 from pyro_vmonf.report.profiles import component_moments
 from pyro_vmonf.report.report_data import ReportData
@@ -34,7 +34,7 @@ def strange_section(data: ReportData) -> Section:
     typical = float(np.median(data.evidence))
     sentences = [
         f"The rows with the least log p(x) are those that the mixture did not expect: errors in the data, rare cases, or "
-        f"places that it describes badly. The median row has {typical:.2f} nats, the strangest {data.evidence.min():.2f}.",
+        f"places that it describes badly. The median row has {signed(typical, 2)} nats, the strangest {signed(float(data.evidence.min()), 2)}.",
         "That a row is in the table does not make it wrong: some row is always the least probable.",
     ]
     if d > MOST_COLUMNS:

@@ -9,6 +9,9 @@
   const config = {
     responsive: true,
     displaylogo: false,
+    // A page about private data sends nothing anywhere.
+    showSendToCloud: false,
+    plotlyServerURL: "",
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toggleSpikelines"],
   };
 
@@ -57,8 +60,9 @@
   const themedLayout = (figure, width) => ({
     autosize: true,
     height: figure.height,
-    margin: { l: 56, r: 16, t: 40, b: 48 },
-    legend: { orientation: "h", x: 0, y: 1.01, yanchor: "bottom", font: { size: 13 } },
+    margin: { l: 56, r: 16, t: figure.plain ? 8 : 40, b: figure.plain ? 28 : 48 },
+    showlegend: !figure.plain && figure.data.length > 1,
+    legend: { orientation: "h", x: 0, y: 1.01, yanchor: "bottom", font: { size: 13 }, itemsizing: "constant" },
     dragmode: coarse ? false : "zoom",
     uirevision: "kept",
     ...structuredClone(figure.layout),
@@ -68,7 +72,10 @@
 
   const draw = (chart, width) => {
     const figure = figures[chart.dataset.figure];
-    return Plotly.react(chart, themedData(figure), themedLayout(figure, width), config);
+    return Plotly.react(chart, themedData(figure), themedLayout(figure, width), {
+      ...config,
+      displayModeBar: figure.plain ? false : "hover",
+    });
   };
 
   const drawAll = () => Promise.all(charts.map((chart) => draw(chart)));
