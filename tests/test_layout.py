@@ -35,7 +35,7 @@ FLOORS += [
     "testing",
     "reproduce",
 ]
-FLOORS += ["estimator", "cli"]
+FLOORS += ["estimator", "report", "cli"]
 ALONE = {"data", "plots"}  # these know arrays and tensors, no model
 CONTRACTS = "testing"  # holds tests, which train by hand and begin from a seed as tests do
 

@@ -1,4 +1,7 @@
-"""What a page is made of: sections of sentences, tables, figures and code. All texts are plain; the page escapes them."""
+"""What a page is made of: sections of sentences, tables, figures and code.
+
+All texts are plain: the page escapes them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -4,7 +4,7 @@ import numpy as np
 
 from pyro_vmonf.estimator.rows import Array
 from pyro_vmonf.evaluation.agreement import MAX_DISAGREEMENT, disagreement
-from pyro_vmonf.report.blocks import Figure, Section, Table, signed
+from pyro_vmonf.report.blocks import Cell, Figure, Section, Table, signed
 from pyro_vmonf.report.plotting import json_numbers
 from pyro_vmonf.report.report_data import ReportData
 
@@ -18,7 +18,9 @@ def certainty_section(data: ReportData) -> Section:
     """Returns the section with the greatest probability of each row, and the agreement of encoder and posterior."""
     k = len(data.weights)
     if k == 1:
-        return Section("certainty", "How sure the assignments are", ["There is one component, to which each row belongs."])
+        return Section(
+            "certainty", "How sure the assignments are", ["There is one component, to which each row belongs."]
+        )
     kinds = {"encoder q(z | x)": data.encoder.max(1), "exact posterior p(z | x)": data.exact.max(1)}
     unsure = [float((best < SURE).mean()) for best in kinds.values()]
     differ, gap = disagreement(data.evaluation), float(data.evaluation.inference_gap.double().mean())
@@ -30,10 +32,12 @@ def certainty_section(data: ReportData) -> Section:
     sentences = [
         f"For {100 * unsure[0]:.1f} % of the rows the most probable component has a probability below {SURE} by the "
         f"encoder, which predict uses, and for {100 * unsure[1]:.1f} % by the exact posterior.",
-        f"The two choose different components for {100 * differ:.1f} % of the rows; the mean inference gap is {signed(gap, 3)} "
-        f"nats. {trust}",
+        f"The two choose different components for {100 * differ:.1f} % of the rows; the mean inference gap is "
+        f"{signed(gap, 3)} nats. {trust}",
     ]
-    rows = [[name, *(float((best >= level).mean()) for level in (0.5, SURE, 0.99))] for name, best in kinds.items()]
+    rows: list[list[Cell]] = [
+        [name, *(float((best >= level).mean()) for level in (0.5, SURE, 0.99))] for name, best in kinds.items()
+    ]
     table = Table(
         "The share of rows whose most probable component has at least this probability.",
         ["by", "0.5", "0.9", "0.99"],
@@ -59,7 +63,7 @@ def histogram(kinds: dict[str, Array], least: float) -> Figure:
             }
         )
     layout = {
-        "xaxis": {"title": {"text": "probability of the most probable component"}},
+        "xaxis": {"title": {"text": "greatest probability"}},
         "yaxis": {"title": {"text": "share of rows"}, "tickformat": ".0%"},
         "barmode": "group",
         "bargap": 0.1,

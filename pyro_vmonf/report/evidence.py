@@ -42,8 +42,8 @@ def held_out(data: ReportData) -> list[str]:
     if gaussian is None or search.choice.warp == "N":
         return [f"On rows that the search held out, the mean ELBO of the chosen mixture is {signed(own, 3)} nats."]
     return [
-        f"On rows that the search held out, the mean ELBO of the chosen mixture is {signed(own, 3)} nats, and that of the "
-        f"best Gaussian mixture it tried {signed(gaussian, 3)}: this comparison is fair."
+        f"On rows that the search held out, the mean ELBO of the chosen mixture is {signed(own, 3)} nats, and that of "
+        f"the best Gaussian mixture it tried {signed(gaussian, 3)}: this comparison is fair."
     ]
 
 

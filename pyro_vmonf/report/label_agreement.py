@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pyro_vmonf.evaluation.metrics import accuracy, adjusted_rand, calibration, calibration_error, contingency, matching
+from pyro_vmonf.evaluation.metrics import adjusted_rand, calibration, calibration_error, contingency, matching
 from pyro_vmonf.report.blocks import Cell, Figure, Section, Table
 from pyro_vmonf.report.plotting import json_numbers
 from pyro_vmonf.report.report_data import ReportData
@@ -27,8 +27,8 @@ def label_section(data: ReportData) -> Section | None:
     sentences = [
         f"{int(own.sum()):,} of {len(own):,} rows have a label, of {len(data.targets.classes)} classes. Labels play no "
         f"part in the numbers above; the mixture may have been fitted with them or without.",
-        f"{right} The accuracy is {100 * share:.1f} %, the adjusted Rand index {adjusted_rand(codes, components):.3f} (1 "
-        "where components and classes are the same, about 0 where they have nothing in common).",
+        f"{right} The accuracy is {100 * share:.1f} %, the adjusted Rand index {adjusted_rand(codes, components):.3f} "
+        "(1 where components and classes are the same, about 0 where they have nothing in common).",
         f"The calibration error is {error:.3f}: by so much the probability that the mixture gives its choice differs, "
         "on average, from the share of choices that are right.",
     ]
@@ -53,7 +53,7 @@ def predicted_classes(data: ReportData, own: Any, codes: Any) -> tuple[str, Any,
         probs = data.encoder[own]
         matched = {label: cluster for cluster, label in matching(codes, data.components[own]).items()}
         column = [matched.get(label, -1) for label in range(int(codes.max()) + 1)]
-        how = f"Matched one to one as well as can be, components tell {100 * accuracy(codes, data.components[own]):.1f} %."
+        how = "Each component stands for one class, or none, matched so that as many rows as possible agree."
     # Classes that no column stands for get one with the probability 0.
     strangers = [i for i, at in enumerate(column) if at < 0]
     for number, i in enumerate(strangers):
@@ -107,7 +107,7 @@ def reliability(probs: Any, classes: Any) -> Figure:
         "hovermode": "closest",
     }
     caption = (
-        "How often choices of some probability are right; greater dots stand for more rows. Below the line the mixture is "
-        "too sure, above it too careful."
+        "How often choices of some probability are right; greater dots stand for more rows. Below the line the mixture "
+        "is too sure, above it too careful."
     )
     return Figure("reliability", caption, traces, layout, height=400)

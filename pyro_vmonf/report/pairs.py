@@ -172,8 +172,12 @@ def pairs_layout(names: list[str], ranges: list[tuple[float, float]]) -> dict[st
     for i in range(n):
         for j in range(i + 1):
             down, across = 1 - i * (side + gap), j * (side + gap)
-            horizontal = {"domain": [across, across + side], "anchor": axis("y", i, j, n), "range": list(ranges[j])}
-            vertical = {"domain": [max(0.0, down - side), down], "anchor": axis("x", i, j, n)}
+            horizontal: dict[str, Any] = {
+                "domain": [across, across + side],
+                "anchor": axis("y", i, j, n),
+                "range": list(ranges[j]),
+            }
+            vertical: dict[str, Any] = {"domain": [max(0.0, down - side), down], "anchor": axis("x", i, j, n)}
             horizontal |= {"showticklabels": i == n - 1, "nticks": 4, "tickangle": 0}
             vertical |= {"showticklabels": j == 0 < i, "nticks": 4}
             if i == n - 1:

@@ -6,7 +6,7 @@ from scipy.stats import ks_2samp
 
 from pyro_vmonf._torch import evaluation_mode, isolated_random_state
 from pyro_vmonf.estimator.rows import Array, tensor_to_array
-from pyro_vmonf.report.blocks import Figure, Grid, Section, Table
+from pyro_vmonf.report.blocks import Cell, Figure, Grid, Section, Table
 from pyro_vmonf.report.plotting import json_numbers
 from pyro_vmonf.report.report_data import ReportData
 
@@ -26,15 +26,15 @@ def predictive_section(data: ReportData) -> Section:
     chance = 1.36 * float(np.sqrt(1 / n + 1 / DRAWS))
     far = sum(distance > chance for distance in distances)
     sentences = [
-        f"The mixture drew {DRAWS:,} rows of its own. Where the two curves of a column differ, it does not describe that "
-        "column as it is.",
-        f"The distance is Kolmogorov's and Smirnov's: the greatest difference of the shares of rows and of draws below a "
-        f"value. Two samples of one distribution stay below {chance:.3f} in 19 of 20 columns; here {far} of {d} "
+        f"The mixture drew {DRAWS:,} rows of its own. Where the two curves of a column differ, it does not describe "
+        "that column as it is.",
+        f"The distance is Kolmogorov's and Smirnov's: the greatest difference of the shares of rows and of draws below "
+        f"a value. Two samples of one distribution stay below {chance:.3f} in 19 of 20 columns; here {far} of {d} "
         f"{'lies' if far == 1 else 'lie'} above.",
     ]
     if d > MOST_COLUMNS:
         sentences.append(f"Of {d} columns the {MOST_COLUMNS} with the greatest distances are shown.")
-    rows = [
+    rows: list[list[Cell]] = [
         [
             data.names[j],
             distances[j],
@@ -74,4 +74,6 @@ def marginal(data: ReportData, drawn: Array, j: int, number: int) -> Figure:
         "yaxis": {"tickformat": ".0%", "nticks": 4, "rangemode": "tozero"},
         "bargap": 0,
     }
-    return Figure(f"marginal-{number}", f"{data.names[j]}: rows (bars) and draws (line).", traces, layout, height=190, plain=True)
+    return Figure(
+        f"marginal-{number}", f"{data.names[j]}: rows (bars) and draws (line).", traces, layout, height=190, plain=True
+    )

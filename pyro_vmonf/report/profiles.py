@@ -106,8 +106,8 @@ def heat_map(data: ReportData, means: Array, columns: list[int], components: lis
         "xaxis": {"type": "category", "showgrid": False},
     }
     caption = (
-        "How far the mean of each component lies above (red) or below (blue) that of all rows, in standard deviations of "
-        "all rows."
+        "How far the mean of each component lies above (red) or below (blue) that of all rows, in standard deviations "
+        "of all rows."
     )
     return Figure(
         "profile-map", caption, [trace], layout, height=170 + 30 * len(columns), width=220 + 56 * len(components)

@@ -23,7 +23,8 @@ def repeating_section(data: ReportData) -> Section:
     fitted: list[list[Cell]] = [
         [name, as_cell(getattr(data.estimator, name))] for name in FITTED if hasattr(data.estimator, name)
     ]
-    versions: list[list[Cell]] = [["Python", platform.python_version()], *([name, version(name)] for name in LIBRARIES)]
+    versions: list[list[Cell]] = [["Python", platform.python_version()]]
+    versions += [[name, version(name)] for name in LIBRARIES]
     versions.append(["machine", f"{platform.system()} {platform.machine()}"])
     seed = parameters.get("random_state")
     sentences = [

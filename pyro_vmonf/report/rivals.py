@@ -86,7 +86,7 @@ def single_flow_rival(data: ReportData) -> Rival:
             return Rival(name, None, "not fitted: its training failed")
     evidence = float(evaluate(flow, guide, scaled).evidence.mean() - np.log(units).sum())
     note = (
-        f"two spline transforms, {FLOW_EPOCHS} epochs, fitted to {described(len(some), data)}; longer training may raise "
-        "it"
+        f"two spline transforms, {FLOW_EPOCHS} epochs, fitted to {described(len(some), data)}; longer training may "
+        "raise it"
     )
     return Rival(name, evidence, note, time.perf_counter() - begin)

@@ -36,10 +36,13 @@ def scatter_section(data: ReportData, *, umap: bool = False) -> Section:
     points, axes, how = in_umap(data, shown) if umap else in_plane(data, shown)
     caption = (
         f"{'All' if len(shown) == n else 'A random sample of'} {len(shown):,} "
-        f"{'rows' if len(shown) == n else f'of {n:,} rows'}, each in the colour and with the symbol of its most probable "
-        "component. A press on a name in the legend hides or shows a component."
+        f"{'rows' if len(shown) == n else f'of {n:,} rows'}, each in the colour and with the symbol of its most "
+        "probable component. A press on a name in the legend hides or shows a component."
     )
-    sentences = [how, "Pointing at a row shows its number, counted from 0, its columns, and what the mixture says of it."]
+    sentences = [
+        how,
+        "Pointing at a row shows its number, counted from 0, its columns, and what the mixture says of it.",
+    ]
     if data.rows.shape[1] > MOST_HOVER:
         sentences.append(f"Of its columns the first {MOST_HOVER} are shown.")
     figure = Figure(
@@ -59,7 +62,11 @@ def in_plane(data: ReportData, shown: npt.NDArray[Any]) -> tuple[Array, tuple[st
         points = np.stack([data.rows[shown, 0], data.evidence[shown]], axis=1)
         return points, (plotly_text(data.names[0]), "log p(x), nats"), "The only column is drawn against log p(x)."
     if d == 2:
-        return data.rows[shown], (plotly_text(data.names[0]), plotly_text(data.names[1])), "The two columns as they are."
+        return (
+            data.rows[shown],
+            (plotly_text(data.names[0]), plotly_text(data.names[1])),
+            "The two columns as they are.",
+        )
     scaled = (data.rows - data.rows.mean(0)) / data.units
     method = PCA(2, svd_solver="covariance_eigh" if d < 1000 else "auto", random_state=0).fit(scaled)
     first, second = (100 * method.explained_variance_ratio_).tolist()

@@ -44,8 +44,10 @@ def search_section(data: ReportData) -> Section:
 def search_sentences(search: SearchReport) -> list[str]:
     """Returns what was chosen, why, and why training ended."""
     choice = search.choice
-    ended = "because held-out rows gained no more" if search.stopped == "patience" else "at the greatest number of steps"
-    trained = f"trained for {choice.steps:,} steps, which ended {ended}" if choice.steps else "which need no training"
+    ended = (
+        "because held-out rows gained no more" if search.stopped == "patience" else "at the greatest number of steps"
+    )
+    trained = f"trained for {choice.steps:,} steps, which ended {ended}" if choice.steps else "which takes no training"
     return [
         f"Clusterings competed as starts, and flows were added to their Gaussians where held-out rows gained by them, "
         f"among {search.points:,} distinct rows in {search.folds} "
@@ -68,7 +70,14 @@ def tries_table(search: SearchReport) -> Table:
     rows: list[list[Cell]] = []
     for i, row in enumerate(search.rows):
         labels: list[Cell] = [row.labels] if has_labels else []
-        what = [row.start, f"{row.warp}: {ADDED.get(row.warp, row.warp)}", row.noise, row.elbo, row.steps, row.cut]
+        what: list[Cell] = [
+            row.start,
+            f"{row.warp}: {ADDED.get(row.warp, row.warp)}",
+            row.noise,
+            row.elbo,
+            row.steps,
+            row.cut,
+        ]
         rows.append([str(i + 1), *what, *labels, "chosen" if i == last else ""])
     head = ["try", "start", "added to its Gaussians", "noise", "held-out ELBO, nats", "best at step", "cut"]
     head += [*(["labels told"] if has_labels else []), "chosen"]
@@ -108,7 +117,9 @@ def tries_figure(search: SearchReport) -> Figure:
 def restarts_table(restarts: list[dict[str, float | str]]) -> Table:
     """Returns the trials of a fit that restarted."""
     names = list(dict.fromkeys(name for row in restarts for name in row))
-    rows = [[str(i + 1), *(plain_cell(row.get(name)) for name in names)] for i, row in enumerate(restarts)]
+    rows: list[list[Cell]] = [
+        [str(i + 1), *(plain_cell(row.get(name)) for name in names)] for i, row in enumerate(restarts)
+    ]
     return Table("The starts that were tried.", ["trial", *(name.replace("_", " ") for name in names)], rows)
 
 

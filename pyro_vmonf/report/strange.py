@@ -31,17 +31,17 @@ def strange_section(data: ReportData) -> Section:
                 *(float(data.rows[i, j]) for j in columns),
             ]
         )
-    typical = float(np.median(data.evidence))
+    typical, least = (signed(float(f(data.evidence)), 2) for f in (np.median, np.min))
     sentences = [
-        f"The rows with the least log p(x) are those that the mixture did not expect: errors in the data, rare cases, or "
-        f"places that it describes badly. The median row has {signed(typical, 2)} nats, the strangest {signed(float(data.evidence.min()), 2)}.",
+        f"The rows with the least log p(x) are those that the mixture did not expect: errors in the data, rare cases, "
+        f"or places that it describes badly. The median row has {typical} nats, the strangest {least}.",
         "That a row is in the table does not make it wrong: some row is always the least probable.",
     ]
     if d > MOST_COLUMNS:
         sentences.append(f"Of {d} columns the first {MOST_COLUMNS} are in the table.")
     caption = (
-        f"The {len(order)} strangest of {n:,} rows, by their number counted from 0. Deviations are those of the component "
-        "that the row is given to."
+        f"The {len(order)} strangest of {n:,} rows, by their number counted from 0. Deviations are those of the "
+        "component that the row is given to."
     )
     head = ["row", "log p(x)", "component", "farthest from its component", *(data.names[j] for j in columns)]
     return Section("strange", "Strange rows", sentences, [Table(caption, head, rows), histogram(data)])

@@ -20,9 +20,11 @@ def summary_section(data: ReportData) -> Section:
     sentences = [
         f"The mixture has {k} {'components' if k > 1 else 'component'}. It was asked about {n:,} rows of {d} "
         f"{'columns' if d > 1 else 'column'}.",
-        "The weight of a component is the share of rows that the mixture expects it to make; beside it stands the share "
-        "of these rows that it was given.",
+        "The weight of a component is the share of rows that the mixture expects it to make; beside it stands the "
+        "share of these rows that it was given.",
     ]
     if empty:
         sentences.append(f"No row was given to {', '.join(empty)}.")
-    return Section("components", "The mixture", sentences, [Table(caption, ["component", "weight", "rows", "share"], rows)])
+    return Section(
+        "components", "The mixture", sentences, [Table(caption, ["component", "weight", "rows", "share"], rows)]
+    )

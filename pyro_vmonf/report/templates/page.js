@@ -74,7 +74,7 @@
     const figure = figures[chart.dataset.figure];
     return Plotly.react(chart, themedData(figure), themedLayout(figure, width), {
       ...config,
-      displayModeBar: figure.plain ? false : "hover",
+      displayModeBar: figure.plain || coarse || innerWidth < 600 ? false : "hover",
     });
   };
 

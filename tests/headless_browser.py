@@ -91,7 +91,9 @@ class Browser:
 
     def complaints(self):
         """The errors and warnings of the console."""
-        return [one for one in self.own("POST", "/se/log", {"type": "browser"}) if one["level"] in {"SEVERE", "WARNING"}]
+        return [
+            one for one in self.own("POST", "/se/log", {"type": "browser"}) if one["level"] in {"SEVERE", "WARNING"}
+        ]
 
     def picture(self, path):
         """Writes the whole page as a PNG."""
