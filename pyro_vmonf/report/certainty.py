@@ -64,9 +64,12 @@ def histogram(kinds: dict[str, Array], least: float) -> Figure:
         )
     layout = {
         "xaxis": {"title": {"text": "greatest probability"}},
-        "yaxis": {"title": {"text": "share of rows"}, "tickformat": ".0%"},
+        "yaxis": {"title": {"text": "share of rows"}, "type": "log", "dtick": 1, "tickformat": "~%"},
         "barmode": "group",
         "bargap": 0.1,
     }
-    caption = "How probable the most probable component of each row is: the more at the right, the surer."
+    caption = (
+        "How probable the most probable component of each row is: the more at the right, the surer. The axis of shares "
+        "is logarithmic."
+    )
     return Figure("certainty-histogram", caption, traces, layout, height=360)

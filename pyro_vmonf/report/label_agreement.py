@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from pyro_vmonf.estimator.rows import tensor_to_array
 from pyro_vmonf.evaluation.metrics import adjusted_rand, calibration, calibration_error, contingency, matching
 from pyro_vmonf.report.blocks import Cell, Figure, Section, Table
 from pyro_vmonf.report.plotting import json_numbers
@@ -44,7 +45,7 @@ def predicted_classes(data: ReportData, own: Any, codes: Any) -> tuple[str, Any,
     """
     names = getattr(data.estimator, "classes_", None)
     if names is not None:
-        probs = np.asarray(data.estimator.predict_proba(data.rows[own]))
+        probs = tensor_to_array(data.evaluation.class_probs())[own]
         known = {name: i for i, name in enumerate(names.tolist())}
         assert data.targets is not None
         column = [known.get(name, -1) for name in data.targets.classes.tolist()]

@@ -20,7 +20,7 @@ __all__ = ["pairs_section"]
 MOST_COLUMNS, MOST_COMPONENTS = 4, 8
 DRAWS = 4_000  # of each component
 BINS, SMOOTHING = 40, 1.2
-POINTS = 600
+POINTS = 400
 INSIDE = (0.9, 0.5)  # the shares of a component's draws that its two outlines hold
 
 

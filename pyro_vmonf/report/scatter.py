@@ -34,10 +34,11 @@ def scatter_section(data: ReportData, *, umap: bool = False) -> Section:
     n = len(data.rows)
     shown = chosen_rows(data, UMAP_POINTS if umap else MOST_POINTS)
     points, axes, how = in_umap(data, shown) if umap else in_plane(data, shown)
+    which = f"All {n:,} rows" if len(shown) == n else f"A random sample of {len(shown):,} of {n:,} rows"
+    looks = "in the colour" if len(shown) > WEBGL_ABOVE else "in the colour and with the symbol"
     caption = (
-        f"{'All' if len(shown) == n else 'A random sample of'} {len(shown):,} "
-        f"{'rows' if len(shown) == n else f'of {n:,} rows'}, each in the colour and with the symbol of its most "
-        "probable component. A press on a name in the legend hides or shows a component."
+        f"{which}, each {looks} of its most probable component. A press on a name in the legend hides or shows a "
+        "component."
     )
     sentences = [
         how,
@@ -91,10 +92,10 @@ def traces_of(data: ReportData, k: int, shown: npt.NDArray[Any], points: Array) 
     own = data.components[shown] == k
     if not own.any():
         return []
-    rows = shown[own]
+    rows, is_dense = shown[own], len(shown) > WEBGL_ABOVE
     return [
         {
-            "type": "scattergl" if len(shown) > WEBGL_ABOVE else "scatter",
+            "type": "scattergl" if is_dense else "scatter",
             "mode": "markers",
             "name": plotly_text(data.component_names[k]),
             "x": json_numbers(points[own, 0]),
@@ -103,8 +104,9 @@ def traces_of(data: ReportData, k: int, shown: npt.NDArray[Any], points: Array) 
             "hovertemplate": hover_text(data),
             "marker": {
                 "color": colour_of(k),
-                "symbol": symbol_of(k),
-                "size": 4 if len(shown) > WEBGL_ABOVE else 6,
+                # Points that small have no shape to be seen, and circles are drawn much faster.
+                "symbol": "circle" if is_dense else symbol_of(k),
+                "size": 4 if is_dense else 6,
                 "opacity": 0.6 if len(shown) > 1000 else 0.8,
             },
         }

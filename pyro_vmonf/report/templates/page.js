@@ -18,13 +18,16 @@
   const colour = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
 
-  const hasWebgl = (() => {
-    try {
-      return Boolean(document.createElement("canvas").getContext("webgl"));
-    } catch (error) {
-      return false;
+  // Asked once, and only for a figure that needs it: browsers allow few contexts.
+  let webgl;
+  const hasWebgl = () => {
+    if (webgl === undefined) {
+      const context = document.createElement("canvas").getContext("webgl");
+      webgl = Boolean(context);
+      context?.getExtension("WEBGL_lose_context")?.loseContext();
     }
-  })();
+    return webgl;
+  };
 
   // All colours that depend on the theme; axes without a setting of their own take those of the template.
   const template = () => {
@@ -54,7 +57,7 @@
   const themedData = (figure) =>
     figure.data.map((trace) => {
       const found = trace.meta === "diverging" ? { ...trace, colorscale: scale() } : trace;
-      return found.type === "scattergl" && !hasWebgl ? { ...found, type: "scatter" } : found;
+      return found.type === "scattergl" && !hasWebgl() ? { ...found, type: "scatter" } : found;
     });
 
   const themedLayout = (figure, width) => ({
