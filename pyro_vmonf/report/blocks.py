@@ -118,6 +118,6 @@ def signed(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
-def shortened(text: str) -> str:
-    """Returns a text, or its beginning where it is longer than 200 characters."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """Returns a text, or its beginning where it is longer than 200 characters, or as many as asked for."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -9,6 +9,7 @@ from pyro_vmonf.evaluation.metrics import adjusted_rand, calibration, calibratio
 from pyro_vmonf.report.blocks import Cell, Figure, Section, Table
 from pyro_vmonf.report.plotting import json_numbers
 from pyro_vmonf.report.report_data import ReportData
+from pyro_vmonf.report.targets import label_text
 
 __all__ = ["label_section"]
 
@@ -70,7 +71,9 @@ def contingency_table(data: ReportData, codes: Any, components: Any) -> Table:
     found = contingency(codes, components)
     counts[: found.shape[0], : found.shape[1]] = found
     order = np.argsort(-counts.sum(1), kind="stable")[:MOST_CLASSES].tolist()
-    rows: list[list[Cell]] = [[str(data.targets.classes[i]), *counts[i].tolist(), int(counts[i].sum())] for i in order]
+    rows: list[list[Cell]] = [
+        [label_text(data.targets.classes[i]), *counts[i].tolist(), int(counts[i].sum())] for i in order
+    ]
     more = f" The {MOST_CLASSES} greatest classes are shown." if len(counts) > MOST_CLASSES else ""
     caption = f"Rows of each label in each component.{more}"
     return Table(caption, ["label", *data.component_names, "all"], rows)

@@ -181,12 +181,12 @@ def pairs_layout(names: list[str], ranges: list[tuple[float, float]]) -> dict[st
             horizontal |= {"showticklabels": i == n - 1, "nticks": 4, "tickangle": 0}
             vertical |= {"showticklabels": j == 0 < i, "nticks": 4}
             if i == n - 1:
-                horizontal |= {"title": {"text": plotly_text(names[j])}}
+                horizontal |= {"title": {"text": plotly_text(names[j], 18)}}
             if i != j:
                 vertical |= {"range": list(ranges[i])}
             else:
                 vertical |= {"rangemode": "tozero", "showgrid": False}
             if j == 0:
-                vertical |= {"title": {"text": plotly_text(names[i]) if i else "density"}}
+                vertical |= {"title": {"text": plotly_text(names[i], 18) if i else "density"}}
             layout[axis("xaxis", i, j, n)], layout[axis("yaxis", i, j, n)] = horizontal, vertical
     return layout

@@ -36,9 +36,14 @@ def symbol_of(component: int) -> str:
     return SYMBOLS[component % len(SYMBOLS)]
 
 
-def plotly_text(text: str) -> str:
-    """Returns a text that plotly.js shows as it is, without reading tags, entities or templates in it."""
-    escaped = shortened(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def plotly_text(text: str, longest: int = 200) -> str:
+    """Returns a text that plotly.js shows as it is, without reading tags, entities or templates in it.
+
+    Args:
+        text: The text.
+        longest: The number of characters above which it is cut.
+    """
+    escaped = shortened(text, longest).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return escaped.replace("{", "&#123;").replace("}", "&#125;")
 
 

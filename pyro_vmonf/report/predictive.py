@@ -1,5 +1,7 @@
 """The section that compares draws of the mixture with the rows, column by column."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from scipy.stats import ks_2samp
@@ -21,7 +23,7 @@ def predictive_section(data: ReportData) -> Section:
     """Returns the section with the distributions of the columns, of draws and of the rows."""
     n, d = data.rows.shape
     drawn = model_draws(data)
-    distances = [float(ks_2samp(data.rows[:, j], drawn[:, j], method="asymp").statistic) for j in range(d)]
+    distances = [distribution_distance(data.rows[:, j], drawn[:, j]) for j in range(d)]
     order = sorted(range(d), key=lambda j: -distances[j])[:MOST_COLUMNS]
     chance = 1.36 * float(np.sqrt(1 / n + 1 / DRAWS))
     far = sum(distance > chance for distance in distances)
@@ -46,6 +48,12 @@ def predictive_section(data: ReportData) -> Section:
     table = Table("Rows and draws, the columns that differ most first.", head, rows)
     figures = [marginal(data, drawn, j, i) for i, j in enumerate(order)]
     return Section("predictive", "Does it draw rows like these?", sentences, [Grid(figures), table])
+
+
+def distribution_distance(one: Array, other: Array) -> float:
+    """Returns Kolmogorov's and Smirnov's distance of two samples."""
+    found: Any = ks_2samp(one, other, method="asymp")  # its type does not say what it has
+    return float(found.statistic)
 
 
 @torch.no_grad()

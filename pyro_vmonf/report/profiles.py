@@ -94,7 +94,7 @@ def heat_map(data: ReportData, means: Array, columns: list[int], components: lis
     }
     if values.size <= MOST_TEXTS:
         trace |= {"texttemplate": "%{z:.1f}"}
-    shown = [name if len(name) <= 24 else f"{name[:23]}…" for name in names]
+    shown = [plotly_text(data.names[j], 24) for j in columns]
     layout = {
         "yaxis": {
             "autorange": "reversed",
@@ -110,5 +110,11 @@ def heat_map(data: ReportData, means: Array, columns: list[int], components: lis
         "of all rows."
     )
     return Figure(
-        "profile-map", caption, [trace], layout, height=170 + 30 * len(columns), width=220 + 56 * len(components)
+        "profile-map",
+        caption,
+        [trace],
+        layout,
+        height=110 + 30 * len(columns),
+        width=220 + 56 * len(components),
+        plain=True,
     )

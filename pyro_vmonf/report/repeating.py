@@ -23,9 +23,9 @@ def repeating_section(data: ReportData) -> Section:
     fitted: list[list[Cell]] = [
         [name, as_cell(getattr(data.estimator, name))] for name in FITTED if hasattr(data.estimator, name)
     ]
-    versions: list[list[Cell]] = [["Python", platform.python_version()]]
-    versions += [[name, version(name)] for name in LIBRARIES]
-    versions.append(["machine", f"{platform.system()} {platform.machine()}"])
+    libraries = {"Python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+    libraries["machine"] = f"{platform.system()} {platform.machine()}"
+    versions: list[list[Cell]] = [[name, value] for name, value in libraries.items()]
     seed = parameters.get("random_state")
     sentences = [
         "The same rows, settings, seed and versions give the same mixture on the same kind of machine."

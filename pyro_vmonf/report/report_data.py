@@ -12,7 +12,7 @@ from pyro_vmonf.estimator.classes import Targets
 from pyro_vmonf.estimator.rows import Array, evaluation_of, read_rows, tensor_to_array
 from pyro_vmonf.evaluation.evaluating import Evaluation
 from pyro_vmonf.models.weights import log_mean
-from pyro_vmonf.report.targets import read_report_labels
+from pyro_vmonf.report.targets import label_text, read_report_labels
 
 __all__ = ["ReportData", "read_report_data"]
 
@@ -57,7 +57,7 @@ class ReportData:
         if classes is None:
             return [f"component {i}" for i in range(k)]
         per_class = k // len(classes)
-        return [f"component {i} ({classes[i // per_class]})" for i in range(k)]
+        return [f"component {i} ({label_text(classes[i // per_class])})" for i in range(k)]
 
     @property
     def units(self) -> Array:

@@ -12,6 +12,7 @@ from pyro_vmonf.report.optional import optional_module
 from pyro_vmonf.report.plotting import colour_of, json_numbers, plotly_text, symbol_of
 from pyro_vmonf.report.report_data import ReportData
 from pyro_vmonf.report.samples import chosen_rows
+from pyro_vmonf.report.targets import label_text
 
 __all__ = ["scatter_section"]
 
@@ -61,11 +62,11 @@ def in_plane(data: ReportData, shown: npt.NDArray[Any]) -> tuple[Array, tuple[st
     d = data.rows.shape[1]
     if d == 1:
         points = np.stack([data.rows[shown, 0], data.evidence[shown]], axis=1)
-        return points, (plotly_text(data.names[0]), "log p(x), nats"), "The only column is drawn against log p(x)."
+        return points, (plotly_text(data.names[0], 50), "log p(x), nats"), "The only column is drawn against log p(x)."
     if d == 2:
         return (
             data.rows[shown],
-            (plotly_text(data.names[0]), plotly_text(data.names[1])),
+            (plotly_text(data.names[0], 50), plotly_text(data.names[1], 50)),
             "The two columns as they are.",
         )
     scaled = (data.rows - data.rows.mean(0)) / data.units
@@ -125,7 +126,7 @@ def hover_values(data: ReportData, rows: npt.NDArray[Any]) -> list[list[Any]]:
 def label_names(data: ReportData, rows: npt.NDArray[Any]) -> list[str]:
     """Returns the labels of rows as texts, with a dash where there is none."""
     assert data.targets is not None
-    names = [*(plotly_text(str(name)) for name in data.targets.classes), "–"]  # the last is that of −1
+    names = [*(plotly_text(label_text(name)) for name in data.targets.classes), "–"]  # the last is that of −1
     return [names[code] for code in data.targets.codes[rows].tolist()]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from pyro_vmonf.estimator.classes import Targets, read_targets
 
-__all__ = ["read_report_labels"]
+__all__ = ["label_text", "read_report_labels"]
 
 
 def read_report_labels(labels: Any, size: int, estimator: Any) -> Targets | None:
@@ -30,3 +30,13 @@ def read_report_labels(labels: Any, size: int, estimator: Any) -> Targets | None
         return None
     targets = read_targets(values, size, unlabelled)
     return targets if targets.is_labelled.any() else None
+
+
+def label_text(label: object) -> str:
+    """Returns a label as text; integers that missing values beside them made floats are written as integers.
+
+    Examples:
+        >>> label_text(3.0), label_text("3.0")
+        ('3', '3.0')
+    """
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)

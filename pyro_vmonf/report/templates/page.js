@@ -6,6 +6,7 @@
   const charts = [...document.querySelectorAll(".chart")];
   const system = matchMedia("(prefers-color-scheme: dark)");
   const coarse = matchMedia("(pointer: coarse)").matches;
+  const hasButtons = !coarse && innerWidth >= 600;
   const config = {
     responsive: true,
     displaylogo: false,
@@ -45,7 +46,7 @@
         paper_bgcolor: "rgba(0,0,0,0)",
         plot_bgcolor: "rgba(0,0,0,0)",
         hoverlabel: { align: "left", font: { size: 13, color: colour("text") }, bgcolor: colour("panel") },
-        modebar: { color: colour("muted"), activecolor: colour("text"), bgcolor: "rgba(0,0,0,0)" },
+        modebar: { orientation: "v", color: colour("muted"), activecolor: colour("text"), bgcolor: "rgba(0,0,0,0)" },
         xaxis: axis,
         yaxis: axis,
       },
@@ -63,7 +64,7 @@
   const themedLayout = (figure, width) => ({
     autosize: true,
     height: figure.height,
-    margin: { l: 56, r: 16, t: figure.plain ? 8 : 40, b: figure.plain ? 28 : 48 },
+    margin: { l: 56, r: figure.plain || !hasButtons ? 16 : 44, t: figure.plain ? 8 : 40, b: figure.plain ? 28 : 48 },
     showlegend: !figure.plain && figure.data.length > 1,
     legend: { orientation: "h", x: 0, y: 1.01, yanchor: "bottom", font: { size: 13 }, itemsizing: "constant" },
     dragmode: coarse ? false : "zoom",
@@ -77,7 +78,7 @@
     const figure = figures[chart.dataset.figure];
     return Plotly.react(chart, themedData(figure), themedLayout(figure, width), {
       ...config,
-      displayModeBar: figure.plain || coarse || innerWidth < 600 ? false : "hover",
+      displayModeBar: hasButtons && !figure.plain ? "hover" : false,
     });
   };
 
