@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,6 +12,8 @@ from pyro_vmonf import Initializer, evaluate, fit_mixture
 from pyro_vmonf.automatic import Schedule, SearchConfig, SearchWarning, folds
 from pyro_vmonf.automatic.agreement import disagreement
 from pyro_vmonf.automatic.starts import Candidate
+from pyro_vmonf.automatic.table import about_one, least_points
+from pyro_vmonf.initialization import MixtureSettings
 from pyro_vmonf.training import CheckpointError
 
 K, N = 3, 60
@@ -238,3 +241,89 @@ def test_starts_that_agree_are_told():
     assert "gmm, gmm-tied, ward, spectral agree" in disagreement([agreed, other], other.labels, rows)
     two = Candidate("gmm", hard, agreeing=("gmm-tied", "ward"))
     assert not disagreement([two, other], other.labels, rows)
+
+
+# ---- the Gaussian mixtures among the starts
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag"])
+def test_the_type_of_covariances_can_be_chosen(kind):
+    config = replace(QUICK, mixtures=MixtureSettings(covariance_types=(kind,)))
+    _, _, history = quick(points(), components="N", config=config)
+    assert history.search.choice.covariance_type == kind
+    names = {"full": "gmm", "tied": "gmm-tied", "diag": "gmm-diag"}
+    others = {name for other, name in names.items() if other != kind}
+    assert not others & {row.start for row in history.search.rows}
+
+
+def test_means_are_in_the_units_of_x():
+    x = 1000 * points() + 5
+    centres = torch.stack([x[:30].mean(0), x[30:50].mean(0), x[50:].mean(0)])
+    for order in ([0, 1, 2], [2, 0, 1]):
+        given = tuple(tuple(row) for row in centres[order].tolist())
+        config = replace(QUICK, mixtures=MixtureSettings(means=given, n_init=1))
+        model, guide, _ = quick(x, initializer="gmm", components="N", config=config)
+        assert evaluate(model, guide, x[[0, 30, 50]]).responsibilities.argmax(1).tolist() == [
+            order.index(i) for i in range(3)
+        ]
+
+
+def test_a_ridge_reaches_the_mixtures():
+    wide, narrow = (
+        quick(points(), initializer="gmm", components="N", config=replace(QUICK, mixtures=MixtureSettings(ridge=r)))[0]
+        for r in (0.2, 1e-6)
+    )
+    assert wide.evidence(points()).mean() < narrow.evidence(points()).mean() - 0.1
+
+
+BAD_SETTINGS = [
+    ({"n_init": 0}, "n_init: expected an integer of at least 1"),
+    ({"tol": 0.0}, "tol: expected a finite number above 0"),
+    ({"ridge": -1.0}, "ridge: expected a finite number of at least 0"),
+    ({"covariance_types": ()}, "covariance_types: expected at least one"),
+    ({"covariance_types": ("round",)}, "covariance_types: expected one of"),
+]
+
+
+@pytest.mark.parametrize(("changed", "message"), BAD_SETTINGS)
+def test_settings_that_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        MixtureSettings(**changed)
+
+
+def test_settings_of_another_kind():
+    with pytest.raises(TypeError, match="mixtures: expected MixtureSettings, got 3"):
+        SearchConfig(mixtures=3)
+    config = replace(QUICK, mixtures=MixtureSettings(means=((0.0,),) * 3))
+    with pytest.raises(ValueError, match="means: expected rows of 2 numbers"):
+        quick(points(), config=config)
+
+
+# ---- weights and the least number of points
+
+
+@pytest.mark.parametrize("k", range(1, 40))
+def test_each_fold_keeps_more_points_than_components(k):
+    n = least_points(k)
+    assert n >= 5
+    assert n - n // 5 > k
+    assert n == 5 or (n - 1) - (n - 1) // 5 <= k
+
+
+def test_weights_keep_their_digits():
+    weight = torch.tensor([1.0, 3.0, 7.0, 0.3]).double()
+    found = about_one(weight)
+    ratio = weight / found
+    assert torch.equal(ratio, ratio[:1].expand(4))
+    assert math.log2(float(ratio[0])).is_integer()
+    assert 0.7 < float(found.mean()) < 1.42
+    assert about_one(torch.full((3,), 0.1)).tolist() == [1, 1, 1]
+
+
+def test_repeated_rows_and_weights_lead_to_the_same_bits():
+    x, times = points(), torch.arange(N) % 4
+    config = replace(QUICK, short=Schedule(8, 8, 8), long=Schedule(8, 8, 8))
+    settings = {"initializer": "gmm", "components": ["N", "A"], "config": config}
+    weighted, _, _ = quick(x, sample_weight=times, **settings)
+    repeated, _, _ = quick(x.repeat_interleave(times, 0), **settings)
+    assert torch.equal(weighted.evidence(x), repeated.evidence(x))

@@ -71,6 +71,27 @@ def test_equal_weights_give_the_mixture_of_scikit_learn(kind, started):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_given_means_are_those_of_the_first_update(kind):
+    settings = {"covariance_type": kind, "max_iter": 2, "tol": 1e-9}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        theirs = GaussianMixture(3, means_init=99 + CENTRES.numpy(), n_init=2, random_state=7, **settings)
+        theirs.fit(X.numpy())
+    found = fit_gaussian_mixture(X, 3, means=99 + CENTRES, n_init=2, seed=7, reg=1e-6, **settings)
+    torch.testing.assert_close(found.means, torch.as_tensor(theirs.means_), atol=1e-8, rtol=1e-8)
+    other = fit_gaussian_mixture(X, 3, n_init=2, seed=7, reg=1e-6, **settings)
+    assert not torch.allclose(found.means, other.means, atol=1e-3)
+
+
+def test_a_ridge_is_in_the_unit_of_the_mean_variance():
+    unit = float(X.var(0, correction=0).mean())
+    relative = fit_gaussian_mixture(X, 3, responsibilities=START, ridge=0.1)
+    close(relative, fit_gaussian_mixture(X, 3, responsibilities=START, reg=0.1 * unit))
+    scaled = fit_gaussian_mixture(1e3 * X, 3, responsibilities=START, ridge=0.1)
+    torch.testing.assert_close(scaled.covariances, 1e6 * relative.covariances)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("start", [START, None], ids=["from responsibilities", "from a seed"])
 def test_whole_weights_are_copies(kind, start):
     rows = torch.arange(160).repeat_interleave(WHOLE)
@@ -190,6 +211,9 @@ BAD = [
     ({"n_init": 0}, "n_init: expected an integer of at least 1"),
     ({"max_iter": 0}, "max_iter: expected an integer of at least 1"),
     ({"tol": 0}, "tol: expected a finite number above 0"),
+    ({"ridge": -1.0}, "ridge: expected a finite number of at least 0"),
+    ({"means": CENTRES[:2]}, r"means: expected shape \(3, 3\), got \(2, 3\)"),
+    ({"means": CENTRES / 0}, "means: expected finite values"),
     ({"reg": -1.0}, "reg: expected a finite number of at least 0"),
     ({"x": X[:, [0, 0]], "reg": 0.0}, "covariances: expected positive definite matrices, .* a larger reg helps"),
     ({"seed": -1}, "seed: expected an integer of at least 0"),

@@ -144,7 +144,7 @@ def component_labels(rows: Array, targets: Targets, weight: Array | None, per_cl
         if (count := len(x[own].unique(dim=0))) < per_class:
             raise ValueError(
                 f"components_per_class: expected at most the number of distinct labelled rows of each class, "
-                f"{count} of {name!r}, got {per_class}"
+                f"{count} of {str(name)!r}, got {per_class}"
             )
         parts = fit_gaussian_mixture(x[own], per_class, covariance_type="diag", weight=mass[own], seed=seed)
         shares = torch.zeros(int(own.sum()), table.shape[1], dtype=torch.float64)

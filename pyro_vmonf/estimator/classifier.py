@@ -126,7 +126,8 @@ class VMoNFClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: object) -> npt.NDArray[Any]:
         """Returns the most probable class of each row by the encoder, ``(N,)``."""
-        found: npt.NDArray[Any] = self.classes_[self.predict_proba(X).argmax(1)]
+        best = self.predict_proba(X).argmax(1)
+        found: npt.NDArray[Any] = self.classes_[best]
         return found
 
     def score_samples(self, X: object) -> Array:

@@ -62,7 +62,8 @@ class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, Transfo
             those of k-means. Then ``"auto"`` is ``"kmeans"``.
         max_iter: The greatest number of iterations. An iteration is five steps of the warm-up, in which the start is
             learned, and eight steps after it. 0 gives the Gaussian mixture that a fit starts from, after
-            expectation-maximization has converged (scikit-learn's is before its first update).
+            expectation-maximization has converged (scikit-learn's is before its first update); where the start is
+            another clustering, the Gaussians of its clusters.
         tol: Expectation-maximization ends where the mean log-density of the scaled features changes by less, in nats.
         reg_covar: What is added to each variance of a Gaussian mixture, in the unit of the mean variance of the scaled
             features.
@@ -194,8 +195,24 @@ class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         own = guide.log_weights()
         with torch.no_grad():
             self.weights_: Array = tensor_to_array((log_mean(model.weights) if own is None else own).exp())
-        self.means_, covariances = moments_of(model.components)
-        self.covariances_ = shaped_covariances(covariances, self.weights_, self.covariance_type)
+        self._found_moments: tuple[Array, Array] | None = None
+
+    def _moments(self) -> tuple[Array, Array]:
+        """Returns the means and covariances of the components, which are computed when they are first asked for."""
+        check_is_fitted(self)
+        if self._found_moments is None:
+            self._found_moments = moments_of(self.model_.components)
+        return self._found_moments
+
+    @property
+    def means_(self) -> Array:
+        """The means of the components, ``(K, D)``."""
+        return self._moments()[0]
+
+    @property
+    def covariances_(self) -> Array:
+        """The covariances of the components, in the shape of ``covariance_type``."""
+        return shaped_covariances(self._moments()[1], self.weights_, self.covariance_type)
 
     @classmethod
     def from_modules(cls, model: FlowMixture, guide: SoftmaxEncoder) -> "VMoNF":

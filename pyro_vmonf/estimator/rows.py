@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from pyro_vmonf._validation import has_nullable_numbers
+from pyro_vmonf._validation import as_numbers, check_weights, has_nullable_numbers
 from pyro_vmonf.automatic.columns import check_complete, column_names
 from pyro_vmonf.evaluation.evaluating import Evaluation, evaluate
 
@@ -90,15 +90,15 @@ def read_weights(sample_weight: object, rows: Array) -> Array | None:
     """Returns the weights of rows ``(N,)`` in float64, or None where all are equal.
 
     Raises:
+        TypeError: If they are no numbers.
         ValueError: If their number is not that of the rows, one is negative or not finite, or all are 0.
     """
     if sample_weight is None:
         return None
-    given = tensor_to_array(sample_weight) if isinstance(sample_weight, Tensor) else sample_weight
-    weight: Array = _check_sample_weight(given, rows, dtype=np.float64, ensure_non_negative=True)
-    if not (weight > 0).any():
-        raise ValueError("sample_weight: expected a weight above 0, got 0 for all rows")
-    return weight
+    given = as_numbers("sample_weight", sample_weight)
+    if given.numel() and not bool(given.any()):
+        raise ValueError("sample_weight: expected a weight above 0, got zero for all rows")  # as scikit-learn says it
+    return tensor_to_array(check_weights("sample_weight", given, torch.tensor(rows)))
 
 
 def evaluation_of(estimator: Any, X: object) -> Evaluation:  # noqa: N803

@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 
 from pyro_vmonf._validation import as_floats, check_choice, check_count, check_finite, check_nonnegative, check_positive
 from pyro_vmonf.automatic.arguments import checked_device
-from pyro_vmonf.automatic.config import Schedule, SearchConfig
+from pyro_vmonf.automatic.config import LONG, SHORT, Schedule, SearchConfig
 from pyro_vmonf.initialization.clustering import METHODS, MIXTURES
 from pyro_vmonf.initialization.initializer import Initializer
 from pyro_vmonf.initialization.mixture_settings import MixtureSettings
@@ -75,7 +75,7 @@ def settings_of(estimator: Any, *, means: object = None, weights: object = None)
         components=flows_of(estimator.components, max_iter),
         weights="learned" if weights is None else weights,
         initializer=initializer_of(estimator.init_params, kinds, has_means=means is not None),
-        config=SearchConfig(mixtures=mixtures, **schedules_of(max_iter)),
+        config=config_of(max_iter, mixtures),
         device=estimator.device,
         progress=bool(estimator.verbose),
     )
@@ -86,10 +86,11 @@ def seed_of(random_state: object) -> int:
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-def schedules_of(max_iter: int) -> dict[str, Schedule]:
-    """Returns the trainings of so many iterations; 200 are those of :class:`~pyro_vmonf.SearchConfig`."""
-    short = Schedule(3 * max_iter, round(2.5 * max_iter), 120)
-    return {"short": short, "long": Schedule(WARMUP_STEPS * max_iter, STEPS * max_iter, 200)}
+def config_of(max_iter: int, mixtures: MixtureSettings) -> SearchConfig:
+    """Returns a search of so many iterations at most; 200 are those of :class:`~pyro_vmonf.SearchConfig`."""
+    short = Schedule(3 * max_iter, round(2.5 * max_iter), SHORT.patience)
+    long = Schedule(WARMUP_STEPS * max_iter, STEPS * max_iter, LONG.patience)
+    return SearchConfig(short=short, long=long, mixtures=mixtures)
 
 
 def flows_of(components: object, max_iter: int) -> str | tuple[str, ...]:
@@ -139,8 +140,7 @@ def initializer_of(init_params: object, kinds: Sequence[str], *, has_means: bool
 
 def named_initializer(name: str, mixtures: Sequence[str], *, has_means: bool) -> object:
     """Returns the clusterings by a name, of which ``"kmeans"`` means what it does in scikit-learn's mixtures."""
-    names = ("auto", *(one for one in METHODS))
-    check_choice("init_params", name, names)
+    check_choice("init_params", name, ("auto", *METHODS))
     if name == "kmeans" or (name == "auto" and has_means):
         return list(mixtures)
     if name == "gmm":

@@ -208,4 +208,6 @@ REDUCTIONS: dict[str, Callable[[Array, int], Array]] = {"pca": pca, "umap": umap
 
 def method_of(name: str, settings: MixtureSettings = USUAL) -> Method:
     """Returns a method by its name, and a Gaussian mixture with its settings."""
-    return partial(METHODS[name], settings=settings) if name in MIXTURES else METHODS[name]
+    if name in MIXTURES:
+        return partial(gmm, covariance_type=MIXTURES[name], settings=settings)
+    return METHODS[name]

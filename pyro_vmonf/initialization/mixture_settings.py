@@ -51,9 +51,14 @@ class MixtureSettings:
         Args:
             origin: One number for each feature.
             unit: One number for each feature, above 0.
+
+        Raises:
+            ValueError: If the means are of another number of features.
         """
         if self.means is None:
             return self
+        if any(len(row) != len(unit) for row in self.means):
+            raise ValueError(f"means: expected rows of {len(unit)} numbers, got {[len(row) for row in self.means]}")
         rows = [[(m - o) / u for m, o, u in zip(row, origin, unit, strict=True)] for row in self.means]
         return replace(self, means=tuple(tuple(row) for row in rows))
 
