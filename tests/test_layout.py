@@ -36,7 +36,7 @@ FLOORS += [
     "testing",
     "reproduce",
 ]
-FLOORS += ["persistence", "estimator", "cli", "__main__"]
+FLOORS += ["persistence", "estimator", "report", "cli", "__main__"]
 ALONE = {"data", "plots", "tables"}  # these know arrays and tensors, no model
 CONTRACTS = "testing"  # holds tests, which train by hand and begin from a seed as tests do
 

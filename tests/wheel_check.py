@@ -13,5 +13,8 @@ for name in names:
     assert site in Path(module.__file__).resolve().parents, f"{name} comes from {module.__file__}"
 assert {"pyro_vmonf.models.mixture", "pyro_vmonf.guides.encoder", "pyro_vmonf.reproduce.catalogue"} <= set(names)
 assert (site / "pyro_vmonf" / "py.typed").exists()
+assert {"page.html.j2", "page.css", "page.js"} <= {
+    file.name for file in (site / "pyro_vmonf/report/templates").iterdir()
+}
 assert (site / "bin" / "pyro-vmonf").exists()
 print(f"the wheel holds {len(names)} modules, all imported from {site}")
