@@ -1,4 +1,4 @@
-# make demo   set up, then the pinwheel by fit_mixture and the thesis's digits experiment, into out/
+# make demo   set up, then a file of rows by the command, with a report, the pinwheel and digits, into out/
 # make test   set up, then all tests, and the examples of all docstrings
 # make notebooks  set up, then execute the notebooks of examples/ and keep their pictures
 # make check  set up, then lint, types and the wheel, as CI does after the tests
@@ -16,11 +16,17 @@ BIN := .venv/bin
 # On networks this small a second thread gains nothing, and beside other work it waits more than it runs.
 demo: export OMP_NUM_THREADS ?= 1
 demo: .venv/.done
-	@echo "Fitting five flows to the pinwheel with one call, fit_mixture (a minute)"
+	@echo "A file of rows, a fit by the command, predictions and a page about them (a minute)"
+	rm -rf out/points && mkdir -p out/points
+	$(BIN)/python examples/points.py --out out/points/points.csv
+	$(BIN)/pyro-vmonf fit out/points/points.csv --ignore wing --components 5 --out out/points/run
+	$(BIN)/pyro-vmonf predict out/points/run out/points/points.csv --out out/points/predictions.csv
+	$(BIN)/pyro-vmonf report out/points/run
+	@echo "Fitting five flows to the pinwheel with one call, fit_mixture (half a minute)"
 	$(BIN)/python examples/first_mixture.py --out out/pinwheel
 	@echo "Fitting five masked autoregressive flows to handwritten digits 0-4"
 	$(BIN)/pyro-vmonf reproduce digits --out out/digits
-	@echo "Look at out/pinwheel/first-mixture-pinwheel.png and out/digits/digits.png"
+	@echo "Open out/points/run/report.html in a browser, and look at out/pinwheel/first-mixture-pinwheel.png"
 
 test: export OMP_NUM_THREADS ?= 1
 test: .venv/.done

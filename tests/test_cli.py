@@ -88,6 +88,15 @@ def test_fit_then_predict_score_and_sample(tmp_path, data, fitted, capsys):
     assert (tmp_path / "one.csv").read_text() == (tmp_path / "two.csv").read_text()
 
 
+def test_report(tmp_path, data, fitted, capsys):
+    pytest.importorskip("plotly")
+    assert run("report", fitted) == 0
+    assert "report.html" in capsys.readouterr().out
+    assert run("report", fitted, data, "--out", tmp_path / "other.html", "--json") == 0
+    for page in (fitted / "report.html", tmp_path / "other.html"):
+        assert "<title>points" in page.read_text()
+
+
 def test_fit_says_what_it_found(tmp_path, data, capsys):
     assert run("fit", data, "-k", 3, "--columns", "b,a", "--out", tmp_path / "run", "--json") == 0
     printed = capsys.readouterr()

@@ -163,6 +163,20 @@ def sample(
 
 
 @app.command()
+def report(
+    run: RunFolder,
+    data: Annotated[Path | None, typer.Argument(help="Rows to tell of; by default those of the fit.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The page; by default report.html in RUN.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a page about the mixture and the rows of a file, to open in a browser."""
+    from pyro_vmonf.cli.reporting import report_file
+
+    with_warnings(Output(as_json=as_json, is_quiet=quiet), lambda: report_file(run, data, out))
+
+
+@app.command()
 def reproduce(
     experiment: Annotated[str, typer.Argument(help="Its name; without a known one, all names are listed.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder for metrics, history, model and figures.")],
