@@ -1,5 +1,7 @@
 """The section on how sure the assignments are, by the encoder and by the exact posterior."""
 
+import math
+
 import numpy as np
 
 from pyro_vmonf.estimator.rows import Array
@@ -48,7 +50,7 @@ def certainty_section(data: ReportData) -> Section:
 
 def histogram(kinds: dict[str, Array], least: float) -> Figure:
     """Returns the histograms of the greatest probabilities, which are at least ``least``."""
-    edges = np.linspace(least, 1, BINS + 1)
+    edges, rows = np.linspace(least, 1, BINS + 1), len(next(iter(kinds.values())))
     traces = []
     for i, (name, best) in enumerate(kinds.items()):
         counts, _ = np.histogram(np.clip(best, least, 1), edges)
@@ -64,7 +66,13 @@ def histogram(kinds: dict[str, Array], least: float) -> Figure:
         )
     layout = {
         "xaxis": {"title": {"text": "greatest probability"}},
-        "yaxis": {"title": {"text": "share of rows"}, "type": "log", "dtick": 1, "tickformat": "~%"},
+        "yaxis": {
+            "title": {"text": "share of rows"},
+            "type": "log",
+            "range": [math.log10(0.5 / rows), 0.1],  # from half a row to all
+            "dtick": 1,
+            "tickformat": "~%",
+        },
         "barmode": "group",
         "bargap": 0.1,
     }
