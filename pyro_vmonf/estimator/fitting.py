@@ -97,19 +97,24 @@ def fit_rows(
     if len(table.x) < least_points(n_components):
         model, guide, history = fit_few_rows(table, n_components, labels, settings.weights, settings.config, seed)
         return Fit(model.to(settings.device), guide.to(settings.device), history)
-    model, guide, history = fit_mixture(
-        rows,
-        n_components,
-        labels,
-        sample_weight=weight,
-        components=settings.components,
-        weights=settings.weights,
-        initializer=settings.initializer if start is None else start,
-        config=settings.config,
-        device=settings.device,
-        seed=seed,
-        progress=settings.progress,
-    )
+    try:
+        model, guide, history = fit_mixture(
+            rows,
+            n_components,
+            labels,
+            sample_weight=weight,
+            components=settings.components,
+            weights=settings.weights,
+            initializer=settings.initializer if start is None else start,
+            config=settings.config,
+            device=settings.device,
+            seed=seed,
+            progress=settings.progress,
+        )
+    except ValueError as error:  # which names the argument of fit_mixture
+        if not str(error).startswith("initializer:"):
+            raise
+        raise ValueError(f"init_params:{str(error).removeprefix('initializer:')}") from error
     fit = Fit(model, guide, history)
     if not fit.has_converged:
         message = "training ended at the greatest number of steps, not for want of progress; a larger max_iter may help"
