@@ -108,7 +108,7 @@ def test_two_arcs_a_ring_are_learned_from_four_labels():
     labels = Labels([0, 0, 1, 1])
     model = FlowMixture(RealNVP(2, 4, transforms=4), "learned", labels=labels)
     guide = SoftmaxEncoder(mlp(2, 4, (32,)), 4, labels=labels)
-    trained(model, guide, x, seen, "spectral", epochs=40, max_grad_norm=5.0)
+    trained(model, guide, x, seen, "spectral", epochs=60, max_grad_norm=5.0)
     x_test, y_test = two_circles(150, seed=2)
     assert float((evaluate(model, guide, x_test).predict() == y_test).double().mean()) > 0.98
 

@@ -3,6 +3,7 @@
 import torch
 from pyro.distributions import Normal
 from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import kneighbors_graph
 from torch import nn
 
 from pyro_vmonf import (
@@ -42,14 +43,21 @@ def start_small(*layers):
             parameter.mul_(0.1)
 
 
-def gmm(features, k, seed, weight=None):
+def gmm(features, k, seed, weight=None, **_):
     """scikit-learn's mixture, in the type of the features, which 0fc8b65 began from."""
     ridge = 1e-4 * float(features.var(0).mean()) + 1e-12
     mixture = GaussianMixture(k, n_init=5, reg_covar=ridge, random_state=seed).fit(features)
     return mixture.predict_proba(features), mixture
 
 
+def neighbour_graph(points, k):
+    """The graph of the spectral start as it was at 0fc8b65, whose edges all had one weight."""
+    graph = kneighbors_graph(points, min(10, len(points) - 1), include_self=True)
+    return (graph + graph.T) / 2
+
+
 networks.start_at_zero = start_small
+clustering.neighbour_graph = neighbour_graph
 clustering.METHODS["gmm"] = gmm
 
 # What the comparison calls each column of the history, and what this version calls it.

@@ -189,7 +189,7 @@ def umap(features: Array, seed: int) -> Array:
         return np.asarray(reducer.fit_transform(features))
 
 
-Method: TypeAlias = Callable[[Array, int, int, Array | None], tuple[Array, object]]
+Method: TypeAlias = Callable[..., tuple[Array, object]]  # of features, K, a seed, weights, and settings of mixtures
 
 METHODS: dict[str, Method] = {
     "kmeans": kmeans,
@@ -208,6 +208,5 @@ REDUCTIONS: dict[str, Callable[[Array, int], Array]] = {"pca": pca, "umap": umap
 
 def method_of(name: str, settings: MixtureSettings = USUAL) -> Method:
     """Returns a method by its name, and a Gaussian mixture with its settings."""
-    if name in MIXTURES:
-        return partial(gmm, covariance_type=MIXTURES[name], settings=settings)
-    return METHODS[name]
+    method = METHODS[name]
+    return partial(method, settings=settings) if name in MIXTURES else method
