@@ -97,6 +97,30 @@ def test_report(tmp_path, data, fitted, capsys):
         assert "<title>points" in page.read_text()
 
 
+def test_report_knows_which_rows_have_no_label(tmp_path, capsys):
+    pytest.importorskip("plotly")
+    kinds = ["xyz"[y] if i % 3 == 0 else "" for i, y in enumerate(Y)]
+    data = written(tmp_path / "some.csv", {"a": X[:, 0], "b": X[:, 1], "kind": kinds})
+    assert run("fit", data, "--label-column", "kind", "--out", tmp_path / "run", "--quiet") == 0
+    assert run("report", tmp_path / "run", "--quiet") == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "20 of 60 rows have a label, of 3 classes" in page
+    assert "pyro-vmonf fit" in page
+    assert "--seed 0" in page
+    more = written(tmp_path / "more.csv", {"a": X[:, 0], "b": X[:, 1]})
+    assert run("report", tmp_path / "run", more, "--out", tmp_path / "more.html", "--quiet") == 0
+
+
+def test_a_refused_fit_does_not_take_the_folder(tmp_path, data, capsys):
+    assert run("fit", data, "-k", 500, "--ignore", "kind", "--out", tmp_path / "run") == 2
+    assert run("fit", data, "-k", 3, "--ignore", "kind", "--out", tmp_path / "run", "--quiet") == 0
+
+
+def test_labels_are_no_measurements(tmp_path, data, capsys):
+    assert run("fit", data, "--label-column", "a", "--ignore", "kind", "--out", tmp_path / "run") == 2
+    assert "--label-column: expected classes, got numbers with fractions" in capsys.readouterr().err
+
+
 def test_fit_says_what_it_found(tmp_path, data, capsys):
     assert run("fit", data, "-k", 3, "--columns", "b,a", "--out", tmp_path / "run", "--json") == 0
     printed = capsys.readouterr()

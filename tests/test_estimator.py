@@ -512,3 +512,22 @@ def test_the_parameters_of_flows_count(fitted, flows, x):
     assert fitted._parameter_count() == 3 * 2 + 3 * 3 + 2
     assert flows._parameter_count() > 2 * 2 + 2 * 3 + 1
     assert flows.bic(banana()) - flows.aic(banana()) == pytest.approx(flows._parameter_count() * (np.log(200) - 2))
+
+
+def test_modules_may_come_with_their_history_and_names(fitted):
+    mixture = fitted
+    names = [f"column {i}" for i in range(mixture.n_features_in_)]
+    again = VMoNF.from_modules(mixture.model_, mixture.guide_, mixture.history_, feature_names=names)
+    assert again.history_ is mixture.history_
+    frame = pd.DataFrame(np.zeros((2, len(names))), columns=names)
+    again.predict(frame)
+    with pytest.raises(ValueError, match="feature names"):
+        again.predict(frame[names[::-1]])
+    with pytest.raises(ValueError, match="feature_names: expected"):
+        VMoNF.from_modules(mixture.model_, mixture.guide_, feature_names=names[:1])
+
+
+def test_rows_in_any_order_of_memory(fitted):
+    mixture = fitted
+    rows = np.arange(12.0).reshape(6, 2)[:, : mixture.n_features_in_]
+    np.testing.assert_array_equal(mixture.score_samples(rows[::-1])[::-1], mixture.score_samples(rows))

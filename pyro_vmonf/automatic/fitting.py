@@ -108,7 +108,7 @@ def fit_mixture(
             on from it, and ends as an unbroken one.
         device: Where mixtures are trained, and where the result is.
         seed: The seed of all that is random.
-        progress: Whether to show a progress bar.
+        progress: Whether to show a progress bar, on a terminal.
 
     Returns:
         The model and the guide, plain Pyro modules in float64 that take x in its own units, and a history whose
@@ -162,7 +162,7 @@ def fit_mixture(
     stages = Stages(checkpoint, fingerprint(problem, starts, settings))
     log_units = float(table.scale.deviation.log().sum())
     search = Search(problem, starts, config=config, warps=warps, stages=stages, log_units=log_units)
-    with tqdm(total=search.parts, desc="fit_mixture", disable=not progress, unit="part") as bar:
+    with tqdm(total=search.parts, desc="fit_mixture", disable=None if progress else True, unit="part") as bar:
         with torch.enable_grad():
             ensemble, report = search.run(lambda text: told(bar, text))
         bar.update(bar.total - bar.n)

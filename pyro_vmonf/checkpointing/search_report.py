@@ -4,6 +4,16 @@ from dataclasses import dataclass, field
 
 __all__ = ["Choice", "Row", "SearchReport"]
 
+LEGEND = {
+    "N": "nothing added to the Gaussians",
+    "P": "splines of each component",
+    "PP": "twice as many",
+    "S": "shared splines",
+    "A": "shared couplings",
+    "AP": "both A and P",
+    "M": "a spline of each feature",
+}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -58,6 +68,7 @@ class SearchReport:
         >>> print(SearchReport(Choice("gmm", "full", "N", 0.0, 0), [Row("gmm", "N", 0.0, -1.5, 0, 0.25)], 1, 100))
         start  warp  noise  held-out ELBO, nats  steps    cut
         gmm    N     .000                -1.500      0   .250  chosen
+        warp: N nothing added to the Gaussians
     """
 
     choice: Choice
@@ -82,5 +93,7 @@ class SearchReport:
             mark = "  chosen" if i == last else ""
             what = f"{row.start:{width}}  {row.warp:4}  {noise:5}"
             lines.append(f"{what}  {row.elbo:19.3f}  {row.steps:5}  {cut:>5}{told}{mark}")
+        tried = [f"{name} {text}" for name, text in LEGEND.items() if any(row.warp == name for row in self.rows)]
+        lines.append(f"warp: {'; '.join(tried)}")
         memory = [] if self.peak_memory is None else [f"Peak memory of the process: {self.peak_memory:.2f} GB."]
         return "\n".join([*lines, *self.reasons, *memory])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -197,7 +198,9 @@ def interruptible(run: Path, output: Output, work: Callable[[], dict[str, Any]])
     try:
         with_warnings(output, work)
     except KeyboardInterrupt:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would cut the message short
         say(f"pyro-vmonf: interrupted; go on with: pyro-vmonf resume {run}")
+        signal.signal(signal.SIGINT, before)
         sys.exit(INTERRUPTED)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.utils.multiclass import type_of_target
 from torch import Tensor
 
 from pyro_vmonf._io import Json
@@ -18,7 +19,7 @@ from pyro_vmonf.tables import Table, read_table
 if TYPE_CHECKING:
     from pyro_vmonf.persistence import SavedMixture
 
-__all__ = ["checksum", "classes_of", "complete_points", "points_for"]
+__all__ = ["checksum", "classes_of", "complete_points", "is_missing", "points_for"]
 
 Numbers = npt.NDArray[np.int64]
 
@@ -45,8 +46,13 @@ def classes_of(labels: npt.NDArray[Any]) -> tuple[list[Json], Numbers]:
 
     Args:
         labels: The labels ``(N,)``; None, NaN and empty texts stand for none.
+
+    Raises:
+        ValueError: If they are numbers with fractions, not classes.
     """
     given = labels.tolist()
+    if type_of_target([label for label in given if not is_missing(label)] or [0]).startswith("continuous"):
+        raise ValueError("--label-column: expected classes, got numbers with fractions")
     classes = sorted({label for label in given if not is_missing(label)}, key=lambda label: (str(type(label)), label))
     numbers = {label: i for i, label in enumerate(classes)}
     return list(classes), np.array([numbers.get(label, -1) for label in given])

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pyro_vmonf.checkpointing.history import History
-from pyro_vmonf.cli.points import complete_points
+import numpy as np
+import numpy.typing as npt
+
+from pyro_vmonf.cli.points import complete_points, is_missing
 from pyro_vmonf.cli.runs import Run, finished
 from pyro_vmonf.estimator import VMoNF
 from pyro_vmonf.report import write_report
@@ -15,19 +17,24 @@ from pyro_vmonf.tables import read_table
 __all__ = ["report_file"]
 
 
+def without_blanks(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Returns labels with None where a row has none."""
+    return np.array([None if is_missing(label) else label for label in labels.tolist()], dtype=object)
+
+
 def report_file(folder: Path, data: Path | None, out: Path | None) -> dict[str, Any]:
     """Writes a page about a mixture and the rows of a file, by default those that it was fitted to.
 
     Args:
         folder: The folder of the fit.
-        data: The file of the rows; labels are read where it has the column of labels.
+        data: The file of the rows; labels are those of the file that the mixture was fitted to.
         out: The page to write, by default ``report.html`` in the folder.
     """
     saved, run = finished(folder), Run.read(folder)
     path, page = data or Path(run.data), out or folder / "report.html"
-    table = read_table(path, columns=run.columns, label_column=run.label_column)
+    table = read_table(path, columns=run.columns, label_column=run.label_column if data is None else None)
     points = complete_points(table, path)
-    mixture = VMoNF.from_modules(saved.model, saved.guide)
-    mixture.history_ = saved.history or History()
-    write_report(page, mixture, points, names=table.names, labels=table.labels, title=path.stem)
+    mixture = VMoNF.from_modules(saved.model, saved.guide, saved.history)
+    labels = None if table.labels is None else without_blanks(table.labels)
+    write_report(page, mixture, points, names=table.names, labels=labels, title=path.stem, command=run.command(folder))
     return {"rows": len(points), "out": str(page)}

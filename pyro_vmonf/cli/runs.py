@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,8 +60,17 @@ class Run:
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"{path}: expected the settings of a fit, got something else ({error!r})") from error
 
+    def command(self, folder: Path) -> str:
+        """Returns the command that repeats the fit."""
+        given = ["fit", self.data, "--components", str(self.components), "--columns", ",".join(self.columns)]
+        given += [] if self.label_column is None else ["--label-column", self.label_column]
+        given += ["--seed", str(self.seed), "--device", self.device, "--out", str(folder)]
+        return shlex.join(["pyro-vmonf", *given])
+
     def begin(self, folder: Path) -> None:
         """Writes the settings to a folder in which there is no run.
+
+        A folder in which a fit was refused before it had a state is taken over.
 
         Raises:
             RunError: If there is one.
@@ -69,7 +79,7 @@ class Run:
         writable_folder("--out", folder)
         if (folder / MIXTURE).exists():
             raise RunError(f"--out: there is a finished fit in {folder}; name another folder")
-        if (folder / SETTINGS).exists():
+        if (folder / CHECKPOINT).exists():
             raise RunError(f"--out: there is a fit in {folder} to go on with: pyro-vmonf resume {folder}")
         write_json(folder / SETTINGS, asdict(self))
 

@@ -1,7 +1,7 @@
 """A mixture of flows as a clusterer and density estimator of scikit-learn."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -100,6 +100,7 @@ class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, Transfo
     """
 
     n_features_in_: int
+    feature_names_in_: npt.NDArray[np.object_]
 
     def __init__(
         self,
@@ -217,7 +218,14 @@ class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         return shaped_covariances(self._moments()[1], self.weights_, self.covariance_type)
 
     @classmethod
-    def from_modules(cls, model: FlowMixture, guide: SoftmaxEncoder) -> "VMoNF":
+    def from_modules(
+        cls,
+        model: FlowMixture,
+        guide: SoftmaxEncoder,
+        history: History | None = None,
+        *,
+        feature_names: Sequence[str] | None = None,
+    ) -> "VMoNF":
         """Returns a fitted estimator of a model and a guide of one's own, which it shares with the caller.
 
         They are read in their own floating-point type. What only a fit knows is not there: ``labels_``, ``n_iter_``,
@@ -227,6 +235,8 @@ class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         Args:
             model: The model p(x, z) of vectors x.
             guide: The guide q(z | x).
+            history: The history of their fit, if there is one.
+            feature_names: The names of the columns, by which those of later frames are checked.
 
         Raises:
             TypeError: If these are no model and guide.
@@ -239,7 +249,11 @@ class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         if guide.n_components != model.n_components:
             raise ValueError(f"guide: expected {model.n_components} components, got {guide.n_components}")
         found = cls(model.n_components, device=str(guide.temperature.device))
-        found.n_features_in_, found.history_ = shape[0], History()
+        found.n_features_in_, found.history_ = shape[0], history or History()
+        if feature_names is not None:
+            if len(feature_names) != shape[0]:
+                raise ValueError(f"feature_names: expected {shape[0]}, got {len(feature_names)}")
+            found.feature_names_in_ = np.asarray(feature_names, dtype=object)
         found._keep_modules(model, guide)
         return found
 

@@ -37,7 +37,7 @@ def read_rows(estimator: BaseEstimator, X: object, *, reset: bool) -> Array:  # 
     given: Any = validate_data(
         estimator, plain, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=least, reset=reset
     )
-    rows: Array = given
+    rows: Array = np.ascontiguousarray(given)  # torch takes no negative strides
     check_complete("X", torch.tensor(rows), column_names(plain, rows.shape[1]))
     return rows
 

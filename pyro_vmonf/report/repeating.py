@@ -16,8 +16,8 @@ LIBRARIES = ("pyro-vmonf", "torch", "pyro-ppl", "numpy", "scipy", "scikit-learn"
 FITTED = ("n_components_", "n_iter_", "converged_", "lower_bound_", "n_features_in_")
 
 
-def repeating_section(data: ReportData) -> Section:
-    """Returns the section that says how to get the same mixture again."""
+def repeating_section(data: ReportData, command: str | None = None) -> Section:
+    """Returns the section that says how to get the same mixture again, by a command if there is one."""
     parameters = data.estimator.get_params(deep=False)
     settings: list[list[Cell]] = [[name, repr(value)] for name, value in parameters.items()]
     fitted: list[list[Cell]] = [
@@ -29,7 +29,7 @@ def repeating_section(data: ReportData) -> Section:
     seed = parameters.get("random_state")
     sentences = [
         "The same rows, settings, seed and versions give the same mixture on the same kind of machine."
-        if isinstance(seed, int)
+        if isinstance(seed, int) or command is not None
         else "The fit had no fixed seed (random_state), so that it cannot be repeated exactly.",
         "What this page draws at random (samples of rows, draws, the other densities) has the seed 0.",
     ]
@@ -38,7 +38,9 @@ def repeating_section(data: ReportData) -> Section:
         "Settings, versions and code",
         sentences,
         [
-            Code("Code that repeats the fit, if it was one of these rows without weights.", code_of(data)),
+            Code("The command that repeats the fit.", command)
+            if command is not None
+            else Code("Code that repeats the fit, if it was one of these rows without weights.", code_of(data)),
             Grid(
                 [
                     Table("The settings of the estimator.", ["parameter", "value"], settings),

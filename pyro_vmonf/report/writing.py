@@ -35,6 +35,7 @@ def write_report(
     labels: object = None,
     title: str | None = None,
     umap: bool = False,
+    command: str | None = None,
 ) -> None:
     """Writes one self-contained HTML page about a fitted estimator and rows, whole or not at all.
 
@@ -52,6 +53,7 @@ def write_report(
         title: The heading of the page.
         umap: Whether the plane in which the rows are drawn is that of UMAP (``pip install 'pyro-vmonf[umap]'``), of
             at most 5,000 rows; else it is that of two principal components, of at most 50,000.
+        command: The command that repeats the fit, in the place of Python code.
 
     Raises:
         ImportError: If jinja2, plotly, or UMAP where it is asked for, is not installed.
@@ -75,7 +77,7 @@ def write_report(
     if umap:
         optional_module("umap", "umap")
     data = read_report_data(estimator, X, names, labels)
-    sections = all_sections(data, umap=umap)
+    sections = all_sections(data, umap=umap, command=command)
     n, d = data.rows.shape
     written = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     about = (
@@ -86,7 +88,7 @@ def write_report(
     atomic_write(place, lambda file: file.write(text.encode("utf-8", "replace")))
 
 
-def all_sections(data: ReportData, *, umap: bool) -> list[Section]:
+def all_sections(data: ReportData, *, umap: bool, command: str | None = None) -> list[Section]:
     """Returns the sections of the page in their order."""
     found = [
         summary_section(data),
@@ -99,6 +101,6 @@ def all_sections(data: ReportData, *, umap: bool) -> list[Section]:
         predictive_section(data),
         label_section(data),
         search_section(data),
-        repeating_section(data),
+        repeating_section(data, command),
     ]
     return [section for section in found if section is not None]
