@@ -1,154 +1,102 @@
-"""Tables that are hard on an estimator: each ends in a finite fit, or in one error that names the argument.
+"""Fits killed by SIGKILL at random moments, and resumed until they end: do they end as unbroken ones, bit by bit?
 
-    python benchmarks/hostile.py --cases 500
+    python benchmarks/hostile.py [--kills 200] [--seed 0] [--kinds start labels]
 
-Hypothesis draws the tables: few rows and many columns, constant columns, copies of rows and columns, values from 1e-200
-to 1e200, an outlier at 1e8, other types of numbers and orders of memory, missing values, nothing at all. 50 of them are
-in the tests. Prints how many ended how, and fails with the smallest table that ended otherwise.
+Eleven kinds of short fits take turns, each with a checkpoint at every epoch. A process is killed after a random part of
+the time that its fit takes, and started again, a few times a fit; then it may end. All parameters and buffers are
+compared with those of a fit that nobody killed, and the folder must hold the checkpoint alone. Prints a Markdown table;
+the exit code is 0 only if no fit failed.
 """
 
 import argparse
-import re
+import functools
+import os
+import random
+import signal
+import sys
+import tempfile
 import time
 import warnings
-from collections import Counter
-from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from scipy.sparse import csr_array
+import torch
+from parts import equal_after
 
-from pyro_vmonf import VMoNF
+from pyro_vmonf.training import Checkpointer
 
-# What an error begins with, or scikit-learn's own words on the shape of X.
-NAMED = re.compile(r"(X|x|n_components|init_params)\b|Found array with|Expected 2D array|Sparse data|Input X|Unable")
-MOST_SECONDS = 120  # of one table; far more than any takes, so that only a hang exceeds it
+KINDS = ["start", "restarts", "labels", "labelled-share", "soft-labels", "consistency", "exact", "dirichlet", "images"]
+KINDS += ["thesis", "decay"]
+KILLS_A_FIT = 4
+EPOCHS = 12
 
 
-@dataclass(frozen=True)
-class Case:
-    """A table and a number of components."""
-
-    rows: int
-    columns: int
-    components: int
-    seed: int
-    changes: tuple[str, ...]
-
-    def table(self):
-        """The rows."""
-        x = np.random.default_rng(self.seed).normal(size=(self.rows, self.columns))
-        for name in self.changes:
-            x = CHANGES[name](x)
-        return x
+def fitted(kind, folder):
+    """The tensors that a fit of a kind ends with, its checkpoint in a folder."""
+    torch.manual_seed(0)
+    saver = Checkpointer(folder / "fit.safetensors", minutes=1e-9)
+    for name in ("fit", "train_by_recipe"):
+        whole = getattr(equal_after, name)
+        setattr(equal_after, name, functools.partial(getattr(whole, "func", whole), checkpoint=saver))
+    model, guide, _ = equal_after.FITS[kind]()
+    return [*model.state_dict().values(), *guide.state_dict().values()]
 
 
-def with_outlier(x):
-    """One value far from all others."""
-    x = x.copy()
-    if x.size:
-        x[0, 0] = 1e8
-    return x
-
-
-def read_only(x):
-    """Memory that must not be written."""
-    x = x.copy()
-    x.flags.writeable = False
-    return x
-
-
-def with_missing(x):
-    """A missing value."""
-    x = x.copy()
-    if x.size:
-        x[-1, -1] = np.nan
-    return x
-
-
-# In this order: what changes values comes before what changes the kind of array.
-CHANGES = {
-    "constant column": lambda x: np.c_[x, np.ones(len(x))],
-    "copied column": lambda x: np.c_[x, x[:, :1]],
-    "copied rows": lambda x: np.concatenate([x, x, x]),
-    "one value": np.zeros_like,
-    "few values": np.round,
-    "times 1e6": lambda x: 1e6 * x,
-    "times 1e-6": lambda x: 1e-6 * x,
-    "times 1e30": lambda x: 1e30 * x,
-    "times 1e-30": lambda x: 1e-30 * x,
-    "times 1e200": lambda x: 1e200 * x,
-    "times 1e-200": lambda x: 1e-200 * x,
-    "plus 1e6": lambda x: x + 1e6,
-    "outlier": with_outlier,
-    "missing": with_missing,
-    "one row": lambda x: x[:1],
-    "no rows": lambda x: x[:0],
-    "no columns": lambda x: x[:, :0],
-    "Fortran order": np.asfortranarray,
-    "not contiguous": lambda x: np.repeat(x, 2, 1)[:, ::2],
-    "read-only": read_only,
-    "float32": lambda x: np.clip(x, -1e30, 1e30).astype(np.float32),
-    "float16": lambda x: np.clip(x, -6e4, 6e4).astype(np.float16),
-    "integers": lambda x: np.clip(np.nan_to_num(10 * x), -1e15, 1e15).astype(np.int64),
-    "booleans": lambda x: x > 0,
-    "objects": lambda x: x.astype(object),
-    "list": lambda x: x.tolist(),
-    "sparse": lambda x: csr_array(np.nan_to_num(np.asarray(x, dtype=float))),
-}
-LAST = list(CHANGES).index("Fortran order")  # from here on only one makes sense
-
-
-@st.composite
-def cases(draw):
-    """Draws a case."""
-    values, kinds = list(CHANGES)[:LAST], [None, *list(CHANGES)[LAST:]]
-    chosen = draw(st.sets(st.sampled_from(values), max_size=2))
-    kind = draw(st.sampled_from(kinds))
-    changes = (*[name for name in values if name in chosen], *([] if kind is None else [kind]))
-    shape = draw(st.sampled_from([(2, 1), (6, 1), (12, 2), (40, 1), (40, 3), (30, 40)]))
-    return Case(*shape, draw(st.integers(1, 5)), draw(st.integers(0, 9)), changes)
-
-
-def outcome(case):
-    """How a case ended: ``"a finite fit"``, or the kind of its error; raises ``AssertionError`` for any other end."""
-    x, start = case.table(), time.monotonic()
-    mixture = VMoNF(case.components, components="realnvp", init_params="gmm", max_iter=1, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+def in_a_child(kind, folder, seconds=None):
+    """Runs a fit in a forked process, killed after so many seconds; whether it was killed before it ended."""
+    child = os.fork()
+    if child == 0:
+        status = 1
         try:
-            mixture.fit(x)
-            error = None
-        except (TypeError, ValueError) as raised:
-            error = raised
-    if error is not None:
-        assert NAMED.match(str(error)), f"{case}: {type(error).__name__}: {error}"
-        return type(error).__name__
-    values, shares = mixture.score_samples(x), mixture.predict_proba(x)
-    assert np.isfinite(values).all(), f"{case}: log-densities {values}"
-    assert np.allclose(shares.sum(1), 1), f"{case}: probabilities {shares}"
-    assert time.monotonic() - start < MOST_SECONDS, f"{case}: {time.monotonic() - start:.0f} s"
-    return "a finite fit"
+            torch.save(fitted(kind, folder), folder.parent / "out.pt")
+            status = 0
+        finally:
+            os._exit(status)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        raise SystemExit(f"{kind}: a fit failed")
+    return os.WIFSIGNALED(status)
 
 
-def run(count):
-    """Tries so many cases; returns how many ended how."""
-    ended = Counter()
+def attacked(kind, moments):
+    """One fit killed a few times; how many kills met it, and whether it ended as an unbroken one."""
+    with tempfile.TemporaryDirectory() as name:
+        whole, killed = Path(name) / "whole", Path(name) / "killed"
+        whole.mkdir()
+        killed.mkdir()
+        began = time.monotonic()
+        in_a_child(kind, whole)
+        seconds = time.monotonic() - began
+        expected = torch.load(Path(name) / "out.pt")
+        kills = sum(in_a_child(kind, killed, moments.uniform(0.1, 0.7) * seconds) for _ in range(KILLS_A_FIT))
+        in_a_child(kind, killed)
+        found = torch.load(Path(name) / "out.pt")
+        same = all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+        return kills, same and [p.name for p in killed.iterdir()] == ["fit.safetensors"]
 
-    @settings(
-        max_examples=count, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
-    )
-    @given(cases())
-    def each(case):
-        ended[outcome(case)] += 1
 
-    each()
-    return ended
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200, help="at least so many")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND", help=", ".join(KINDS))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    equal_after.SHORT["epochs"] = EPOCHS
+    moments, table = random.Random(args.seed), {kind: [0, 0, 0] for kind in args.kinds}
+    while sum(kills for kills, _, _ in table.values()) < args.kills:
+        for kind, row in table.items():
+            kills, same = attacked(kind, moments)
+            row[0], row[1], row[2] = row[0] + kills, row[1] + 1, row[2] + (not same)
+    print("| fit | kills | fits | failed |\n|---|---|---|---|")
+    for kind, row in table.items():
+        print(f"| {kind} | {' | '.join(map(str, row))} |")
+    print(f"| all | {' | '.join(str(sum(column)) for column in zip(*table.values(), strict=True))} |")
+    sys.exit(any(failed for _, _, failed in table.values()))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=500)
-    for name, number in run(parser.parse_args().cases).most_common():
-        print(f"{number:5} {name}")
+    main()

@@ -43,6 +43,7 @@ COMMANDS = {
     ],
     "equal": ["--only", "start"],
     "hostile": ["--kills", "5", "--kinds", "start"],
+    "hostile_tables": ["--cases", "50"],
     "size": [],
     "speed": [
         *("step", "fit", "shorter", "scoring", "sampling", "memory", "growth"),

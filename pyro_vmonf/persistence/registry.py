@@ -37,9 +37,9 @@ def register(what: Registered, *, name: str | None = None) -> Registered:
         >>> import torch
         >>> from pyro_vmonf.persistence import register
         >>> @register
-        ... class Sine(torch.nn.Module):
+        ... class Cosine(torch.nn.Module):
         ...     def forward(self, x):
-        ...         return x.sin()
+        ...         return x.cos()
     """
     if not is_class(what) and not is_function(what):
         raise TypeError(f"register: expected a class of modules or distributions, or a function, got {what!r}")
