@@ -150,5 +150,6 @@ def run(count):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=500)
+    print("| tables | ended in |\n|---|---|")
     for name, number in run(parser.parse_args().cases).most_common():
-        print(f"{number:5} {name}")
+        print(f"| {number} | {name} |")
