@@ -86,6 +86,8 @@ def write_table(path: str | Path, columns: dict[str, Array]) -> None:
     write = WRITERS.get(target.suffix.lower())
     if write is None:
         raise ValueError(f"{path}: expected a name that ends in one of {', '.join(WRITERS)}")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {target.parent}")
     atomic_write(target, lambda file: write(file, columns))
 
 
@@ -111,6 +113,9 @@ def read_delimited(path: Path, delimiter: str) -> dict[str, Array]:
         table = csv.read_csv(path, parse_options=csv.ParseOptions(delimiter=delimiter))
     except arrow.ArrowInvalid as error:
         raise ValueError(f"{path}: cannot be read as a table: {error}") from error
+    if table.num_columns == 1 and any(mark in table.column_names[0] for mark in ";\t,"):
+        what = "commas" if delimiter == "," else "tabs"
+        raise ValueError(f"{path}: expected columns with {what} between them, got one named {table.column_names[0]!r}")
     return columns_of(path, table)
 
 

@@ -155,7 +155,8 @@ def test_columns_are_found_by_name(tmp_path, fitted, data):
     [
         ("a,b\n1,2\n,3\n", (), "1 missing (NaN) in 1 of 2 rows, columns a"),
         ("a,b\n1,red\n2,blue\n", (), "column 'b': expected numbers, got text such as 'red', 'blue'"),
-        ("a,b\n1,2\n2,3\n", ("--columns", "c"), "columns: there is no column c; there are a, b"),
+        ("a,b\n1,2\n2,3\n", ("--columns", "c"), "--columns: there is no column c; there are a, b"),
+        ("a,b\n1,2\n2,3\n", ("--device", "nowhere"), "--device: "),
         ("a,b\n1,2\n2,3\n", (), "expected at least"),
     ],
 )
@@ -165,6 +166,12 @@ def test_points_that_cannot_be_used(tmp_path, text, options, message, capsys):
     assert run("fit", path, "-k", 2, "--out", tmp_path / "run", *options) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run" / MIXTURE).exists()
+
+
+def test_a_file_that_lacks_a_column_is_named(tmp_path, fitted, capsys):
+    other = written(tmp_path / "other.csv", {"a": X[:, 0]})
+    assert run("score", fitted, other) == 2
+    assert f"pyro-vmonf: {other}: there is no column b; there are a" in capsys.readouterr().err
 
 
 def test_wrong_options(tmp_path, data, fitted, capsys):

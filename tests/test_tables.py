@@ -91,6 +91,8 @@ def test_errors_say_what_is_there(csv, options, message):
     ("name", "text", "message"),
     [
         ("x.csv", "a,a\n1,2\n", "more than one a"),
+        ("x.csv", "a;b\n1;2\n", "expected columns with commas between them, got one named 'a;b'"),
+        ("x.tsv", "a,b\n1,2\n", "expected columns with tabs between them"),
         ("x.csv", "a,b\n", "expected rows of numbers"),
         ("x.csv", "", "cannot be read as a table"),
         ("x.csv", "a,b\n1,2\n1,2,3\n", "cannot be read as a table"),
@@ -110,6 +112,8 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_nothing_is_left_of_a_failed_write(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        write_table(tmp_path / "none" / "x.csv", {"a": np.zeros(2)})
     with pytest.raises(ValueError, match=r"ends in one of \.csv, \.tsv, \.npz, \.parquet"):
         write_table(tmp_path / "x.doc", {})
     with pytest.raises(Exception, match=r"length|expected"):

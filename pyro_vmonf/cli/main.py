@@ -16,6 +16,7 @@ from pyro_vmonf.cli.output import Output, say
 
 __all__ = ["app", "main"]
 
+OPTIONS = {"columns", "device", "ignore", "label_column", "seed"}
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ends
 
 app = typer.Typer(
@@ -49,9 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except (ArithmeticError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
-        say(f"pyro-vmonf: {error}")
+        say(f"pyro-vmonf: {in_words_of_the_shell(str(error))}")
         return 2
     return 0
+
+
+def in_words_of_the_shell(text: str) -> str:
+    """Returns a message that begins with the name of an argument with that of the option in its place."""
+    name, _, rest = text.partition(":")
+    if name == "x":
+        return f"the rows:{rest}"
+    return f"--{name.replace('_', '-')}:{rest}" if name in OPTIONS else text
 
 
 def told(message: Warning | str, *_: Any) -> None:

@@ -38,7 +38,13 @@ def points_for(saved: SavedMixture, path: Path) -> Tensor:
         OSError, ValueError: If the file cannot be read, lacks a column, or has missing values.
     """
     columns: Any = saved.header["columns"]
-    return complete_points(read_table(path, columns=columns), path)
+    try:
+        table = read_table(path, columns=columns)
+    except ValueError as error:  # which names the argument, where the user gave a file alone
+        if not str(error).startswith("columns:"):
+            raise
+        raise ValueError(f"{path}:{str(error).removeprefix('columns:')}") from error
+    return complete_points(table, path)
 
 
 def classes_of(labels: npt.NDArray[Any]) -> tuple[list[Json], Numbers]:
