@@ -20,24 +20,22 @@ class Contest:
 
     Attributes:
         numbers: The numbers of the candidates.
-        warp: The warp, N where none of those that compete was asked for.
+        warp: The warp, N where none of those that compete was asked for, and nothing was trained.
         ensemble: The mixtures, those of each fold together.
-        trained: The steps of each, or None where nothing was trained.
+        trained: The steps of each.
     """
 
     numbers: list[int]
     warp: str
     ensemble: Ensemble
-    trained: Trained | None
+    trained: Trained
 
     def level(self, chosen: int) -> float:
         """Returns the held-out ELBO of a candidate."""
-        assert self.trained is not None
         return float(self.trained.elbo[self.numbers.index(chosen)])
 
     def copied_to(self, ensemble: Ensemble, chosen: int) -> Trained:
         """Gives an ensemble of one candidate what it was trained to be, and returns its steps."""
-        assert self.trained is not None
         i = self.numbers.index(chosen)
         ensemble.copy_from(self.ensemble, range(i, self.ensemble.size, len(self.numbers)))
         return self.trained.of(i)

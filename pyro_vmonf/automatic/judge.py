@@ -1,7 +1,7 @@
 """How mixtures do on held-out points, and on the graph of neighbours."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from pyro_vmonf.automatic.labelled import accuracy_of
 from pyro_vmonf.automatic.problem import Problem
 from pyro_vmonf.automatic.samples import sample_of
 from pyro_vmonf.automatic.starts import Candidate
+from pyro_vmonf.automatic.states import state_of
 from pyro_vmonf.automatic.training import Trained
 from pyro_vmonf.automatic.values import block_of, disagreements, elbos, kept_elbos
 
@@ -37,7 +38,7 @@ class Try:
         encoder_warmup: The number of steps of the encoder's own warm-up, with labels.
         apart: The share of held-out points for which encoder and exact posterior choose different components.
         finer: The number of steps that followed with less noise.
-        ensemble: The mixtures of all folds; None where nothing was trained.
+        state: The tensors of the mixtures of all folds; none where nothing was trained.
     """
 
     warp: str
@@ -52,7 +53,7 @@ class Try:
     encoder_warmup: int | None = None
     apart: float = 0.0
     finer: int = 0
-    ensemble: Ensemble | None = None
+    state: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def total_steps(self) -> int:
@@ -132,7 +133,7 @@ class Judge:
         own = None if trained is None or self.problem.labels is None else int(trained.encoder_warmup[start])
         apart = self.by_fold(disagreements(ensemble, self.held_by(ensemble)))[:, start].double()
         known = warp, noise, values, penalty, self.mean(elbo), warmup, steps, cut, accuracy, own, self.mean(apart)
-        return Try(*known, ensemble=None if trained is None else ensemble)
+        return Try(*known, state={} if trained is None else state_of(ensemble))
 
     def held_elbos(self, ensemble: Ensemble) -> Tensor:
         """Returns the ELBO of the held-out points of each fold under its mixtures, ``(F, C, m)``."""

@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from copy import deepcopy
 from dataclasses import replace
 
 import torch
@@ -109,7 +108,7 @@ class Search:
         warp = next((warp for warp in COMPETING if warp in self.warps), "N")
         ensemble = self.problem.build(warp, some, self.folds.kept)
         if warp == "N":
-            return Contest(numbers, warp, ensemble, None)
+            return Contest(numbers, warp, ensemble, untrained(ensemble, len(some)))
         self.progress(f"{len(some)} starts, warp {warp}")
         trained = self.trained(f"starts.{warp}", ensemble, some, self.config.short, self.config.noise)
         self.rows += self.rows_of(warp, ensemble, trained, some)
@@ -207,8 +206,9 @@ class Search:
 
     def finer(self, before: Try, chosen: int) -> Try:
         """Goes on from a try with less noise."""
-        one, noise, ensemble = self.candidates[chosen], FINER * before.noise, deepcopy(before.ensemble)
-        assert ensemble is not None
+        one, noise = self.candidates[chosen], FINER * before.noise
+        ensemble = self.problem.build(before.warp, [one], self.folds.kept)
+        restore(ensemble, before.state)
         self.progress(f"{one.name}, warp {before.warp}, noise {noise:.2g}")
         trained = self.trained(f"finer.{before.warp}.{noise:.2g}", ensemble, [one], self.config.long, noise, least=None)
         found = self.judge.scored(before.warp, noise, ensemble, [one], trained)
@@ -263,10 +263,7 @@ class Search:
 
     def is_done(self, contest: Contest, chosen: int) -> bool:
         """Returns whether a start would not do better with the steps of a start alone."""
-        short, trained = self.config.short, contest.trained
-        if trained is None:
-            return False
-        own = trained.of(contest.numbers.index(chosen))
+        short, own = self.config.short, contest.trained.of(contest.numbers.index(chosen))
         ends = (int(own.warmup), short.warmup), (int(own.steps), short.steps)
         return all(ended_early(steps, most, short) for steps, most in ends)
 
@@ -288,10 +285,8 @@ class Search:
         if self.encoders is not None and not ensemble.marginal:
             taught = self.problem.build("N", [self.encoders.start], whole).to(noise.dtype)
             with isolated_random_state(self.problem.seed):
-                usual = self.config.noise * self.spread
-                teach_encoders_for(
-                    taught, self.problem.data([one], whole), usual, self.config.long, self.encoders.steps
-                )
+                data = self.problem.data([one], whole)
+                teach_encoders_for(taught, data, noise, self.config.long, self.encoders.steps)
             copy_encoders(ensemble, taught, [0])
         if warp == "N":
             return ensemble
@@ -320,9 +315,13 @@ def has_ended(chosen: Try, schedule: Schedule) -> bool:
 
 def stage_tensors(ensemble: Ensemble, starts: int, trained: Trained | None = None) -> dict[str, Tensor]:
     """Returns what is kept of a stage; without a result, tensors of the same shapes."""
+    return {**state_of(ensemble), **vars(trained or untrained(ensemble, starts))}
+
+
+def untrained(ensemble: Ensemble, starts: int) -> Trained:
+    """Returns the result of no training of so many starts."""
     nothing = torch.zeros(starts, dtype=torch.long)
-    found = trained or Trained(nothing, nothing, torch.zeros(starts, dtype=ensemble.log_weights.dtype), nothing)
-    return {**state_of(ensemble), **vars(found)}
+    return Trained(nothing, nothing, torch.zeros(starts, dtype=ensemble.log_weights.dtype), nothing)
 
 
 def restore_stage(ensemble: Ensemble, tensors: dict[str, Tensor]) -> Trained:

@@ -11,7 +11,7 @@ from pyro_vmonf.checkpointing.search_report import SearchReport
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.models.mixture import FlowMixture
 
-__all__ = ["OBJECTIVES", "EpochState", "History", "OnEpoch", "Row"]
+__all__ = ["OBJECTIVES", "EpochState", "History", "OnEpoch", "Row", "report_of"]
 
 Row: TypeAlias = dict[str, float]
 
@@ -104,3 +104,10 @@ class EpochState(NamedTuple):
 
 OnEpoch: TypeAlias = Callable[[EpochState], bool | None]
 """Called after each epoch but those of trials; returning True ends the fit."""
+
+
+def report_of(history: History) -> SearchReport:
+    """Returns what a search tried; raises ``ValueError`` for the history of a fit that searched nothing."""
+    if history.search is None:
+        raise ValueError(f"history: expected that of fit_mixture, got {history!r}")
+    return history.search

@@ -10,7 +10,7 @@ import torch
 from pyro_vmonf.cli.output import Output
 from pyro_vmonf.cli.points import Numbers, checksum, classes_of, complete_points
 from pyro_vmonf.cli.runs import CHECKPOINT, MIXTURE, Run, RunError
-from pyro_vmonf.tables import read_table
+from pyro_vmonf.tables import Table, read_table
 
 __all__ = ["fit_file", "resume_run"]
 
@@ -43,8 +43,7 @@ def fit_file(
     from pyro_vmonf.estimator.component_count import choose_components
 
     table = read_table(data, columns=columns, ignore=ignore, label_column=label_column)
-    points = complete_points(table, data)
-    classes, numbers = ([], None) if table.labels is None else classes_of(table.labels)
+    points, classes, numbers = points_and_classes(table, data)
     if components is None:
         components = len(classes) or choose_components(points.numpy(), None, seed)
     run = Run(str(data.resolve()), components, table.names, label_column, seed, device, checksum(points, numbers))
@@ -63,11 +62,16 @@ def resume_run(folder: Path, output: Output) -> dict[str, Any]:
         raise RunError(f"{folder}: the fit is finished")
     data = Path(run.data)
     table = read_table(data, columns=run.columns, label_column=run.label_column)
-    points = complete_points(table, data)
-    classes, numbers = ([], None) if table.labels is None else classes_of(table.labels)
+    points, classes, numbers = points_and_classes(table, data)
     if checksum(points, numbers) != run.points:
         raise RunError(f"{data}: the points are others than those that the fit in {folder} began with")
     return searched(run, folder, points, classes, numbers, output)
+
+
+def points_and_classes(table: Table, path: Path) -> tuple[torch.Tensor, list[Any], Numbers | None]:
+    """Returns the points of a table, the classes among its labels, and the number of each row's class."""
+    classes, numbers = ([], None) if table.labels is None else classes_of(table.labels)
+    return complete_points(table, path), classes, numbers
 
 
 def searched(
@@ -75,6 +79,7 @@ def searched(
 ) -> dict[str, Any]:
     """Fits a mixture and writes it to the folder of a run."""
     from pyro_vmonf.automatic import fit_mixture
+    from pyro_vmonf.checkpointing.history import report_of
     from pyro_vmonf.evaluation import evaluate
     from pyro_vmonf.persistence import save
 
@@ -92,8 +97,7 @@ def searched(
     )
     save(folder / MIXTURE, model, guide, history, columns=list(run.columns), classes=classes)
     checkpoint.unlink(missing_ok=True)
-    evidence, search = evaluate(model, guide, points).evidence.mean(), history.search
-    assert search is not None
+    evidence, search = evaluate(model, guide, points).evidence.mean(), report_of(history)
     output.note(str(search))
     return {
         "run": str(folder),

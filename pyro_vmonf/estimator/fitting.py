@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from pyro_vmonf.automatic.fitting import fit_mixture
 from pyro_vmonf.automatic.table import collapsed, least_points
-from pyro_vmonf.checkpointing.history import History
+from pyro_vmonf.checkpointing.history import History, report_of
 from pyro_vmonf.checkpointing.search_report import Row, SearchReport
 from pyro_vmonf.estimator.few_rows import fit_few_rows
 from pyro_vmonf.estimator.rows import Array
@@ -30,8 +30,7 @@ class Fit:
     @property
     def search(self) -> SearchReport:
         """What was tried."""
-        assert self.history.search is not None
-        return self.history.search
+        return report_of(self.history)
 
     @property
     def chosen(self) -> Row:

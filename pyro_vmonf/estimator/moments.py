@@ -1,5 +1,7 @@
 """Means and covariances of the components of a mixture of flows: exact for Gaussians, of draws for others."""
 
+from typing import TypeGuard
+
 import torch
 from torch import Tensor
 
@@ -37,16 +39,15 @@ def moments_of(components: Components) -> tuple[Array, Array]:
     return tensor_to_array(means), tensor_to_array(covariances)
 
 
-def is_gaussian(components: Components) -> bool:
+def is_gaussian(components: Components) -> TypeGuard[StackedFlow]:
     """Returns whether the components are Gaussians by their construction: affine maps of N(0, I)."""
     if not isinstance(components, StackedFlow) or not isinstance(components.base, StandardNormal):
         return False
     return all(isinstance(transform, AFFINE) for transform in components.transforms)
 
 
-def exact_moments(components: Components) -> tuple[Tensor, Tensor]:
+def exact_moments(components: StackedFlow) -> tuple[Tensor, Tensor]:
     """Returns the moments of affine maps x = A u + b of N(0, I): b, and A Aᵀ."""
-    assert isinstance(components, StackedFlow)
     k, d = components.n_components, components.event_shape[0]
     own = next((p for p in [*components.buffers(), *components.parameters()] if p.is_floating_point()), torch.zeros(()))
     transforms = list(components.transforms)

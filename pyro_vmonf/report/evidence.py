@@ -2,7 +2,7 @@
 
 from pyro_vmonf.report.blocks import Cell, Section, Table, signed
 from pyro_vmonf.report.report_data import ReportData
-from pyro_vmonf.report.rivals import Rival, gaussian_rival, single_flow_rival
+from pyro_vmonf.report.rivals import gaussian_rival, single_flow_rival
 from pyro_vmonf.report.search import chosen_try
 
 __all__ = ["evidence_section"]
@@ -21,7 +21,7 @@ def evidence_section(data: ReportData) -> Section:
     sentences = [
         "The evidence log p(x) says how probable a row is: the greater its mean, the better the density describes the "
         "rows. A difference of 0.1 nats makes a row 1.1 times as probable, one of 1 makes it 2.7 times.",
-        *(compared(own, rival) for rival in rivals if rival.evidence is not None),
+        *(compared(own, one.name, one.evidence) for one in rivals if one.evidence is not None),
         f"The others were fitted for this page, in {seconds:.1f} s, to rows that they are measured on here. If the "
         "mixture was fitted to these rows too, the comparison favours the density with the most parameters.",
         *held_out(data),
@@ -47,11 +47,10 @@ def held_out(data: ReportData) -> list[str]:
     ]
 
 
-def compared(own: float, rival: Rival) -> str:
+def compared(own: float, name: str, evidence: float) -> str:
     """Returns a sentence on the difference of a rival."""
-    assert rival.evidence is not None
-    gain = own - rival.evidence
+    gain = own - evidence
     if abs(gain) < 0.01:
-        return f"The mixture and the {rival.name} describe the rows equally well, to 0.01 nats a row."
+        return f"The mixture and the {name} describe the rows equally well, to 0.01 nats a row."
     word = "better" if gain > 0 else "worse"
-    return f"The mixture describes the rows {word} than the {rival.name}, by {abs(gain):.2f} nats a row."
+    return f"The mixture describes the rows {word} than the {name}, by {abs(gain):.2f} nats a row."

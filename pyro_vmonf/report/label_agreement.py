@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from pyro_vmonf.estimator.classes import Targets
 from pyro_vmonf.estimator.rows import tensor_to_array
 from pyro_vmonf.evaluation.metrics import adjusted_rand, calibration, calibration_error, contingency, matching
 from pyro_vmonf.report.blocks import Cell, Figure, Section, Table
@@ -23,7 +24,7 @@ def label_section(data: ReportData) -> Section | None:
         return None
     own = data.targets.is_labelled
     codes, components = data.targets.codes[own], data.components[own]
-    right, probs, classes = predicted_classes(data, own, codes)
+    right, probs, classes = predicted_classes(data, data.targets, codes)
     share = float((probs.argmax(1) == classes).mean())
     error = calibration_error(probs, classes, BINS)
     sentences = [
@@ -34,22 +35,21 @@ def label_section(data: ReportData) -> Section | None:
         f"The calibration error is {error:.3f}: by so much the probability that the mixture gives its choice differs, "
         "on average, from the share of choices that are right.",
     ]
-    table, figure = contingency_table(data, codes, components), reliability(probs, classes)
+    table, figure = contingency_table(data, data.targets.classes, codes, components), reliability(probs, classes)
     return Section("labels", "Components and labels", sentences, [table, figure])
 
 
-def predicted_classes(data: ReportData, own: Any, codes: Any) -> tuple[str, Any, Any]:
+def predicted_classes(data: ReportData, targets: Targets, codes: Any) -> tuple[str, Any, Any]:
     """Returns how a row's class is told, the probabilities of classes, and each row's class, a column of these.
 
     Of a classifier the classes are its own. Elsewhere each component is matched to one class, and the probability of a
     class is that of its component; classes without a component have none.
     """
-    names = getattr(data.estimator, "classes_", None)
+    names, own = getattr(data.estimator, "classes_", None), targets.is_labelled
     if names is not None:
         probs = tensor_to_array(data.evaluation.class_probs())[own]
         known = {name: i for i, name in enumerate(names.tolist())}
-        assert data.targets is not None
-        column = [known.get(name, -1) for name in data.targets.classes.tolist()]
+        column = [known.get(name, -1) for name in targets.classes.tolist()]
         how = "The most probable class of each row is compared with its label."
     else:
         probs = data.encoder[own]
@@ -64,16 +64,13 @@ def predicted_classes(data: ReportData, own: Any, codes: Any) -> tuple[str, Any,
     return how, probs, np.array(column)[codes]
 
 
-def contingency_table(data: ReportData, codes: Any, components: Any) -> Table:
+def contingency_table(data: ReportData, classes: Any, codes: Any, components: Any) -> Table:
     """Returns how many rows of each class are in each component."""
-    assert data.targets is not None
-    counts = np.zeros((len(data.targets.classes), len(data.weights)), dtype=int)
+    counts = np.zeros((len(classes), len(data.weights)), dtype=int)
     found = contingency(codes, components)
     counts[: found.shape[0], : found.shape[1]] = found
     order = np.argsort(-counts.sum(1), kind="stable")[:MOST_CLASSES].tolist()
-    rows: list[list[Cell]] = [
-        [label_text(data.targets.classes[i]), *counts[i].tolist(), int(counts[i].sum())] for i in order
-    ]
+    rows: list[list[Cell]] = [[label_text(classes[i]), *counts[i].tolist(), int(counts[i].sum())] for i in order]
     more = f" The {MOST_CLASSES} greatest classes are shown." if len(counts) > MOST_CLASSES else ""
     caption = f"Rows of each label in each component.{more}"
     return Table(caption, ["label", *data.component_names, "all"], rows)

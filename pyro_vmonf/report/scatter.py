@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.decomposition import PCA
 
+from pyro_vmonf.estimator.classes import Targets
 from pyro_vmonf.estimator.rows import Array
 from pyro_vmonf.report.blocks import Figure, Section
 from pyro_vmonf.report.optional import optional_module
@@ -118,16 +119,15 @@ def hover_values(data: ReportData, rows: npt.NDArray[Any]) -> list[list[Any]]:
     """Returns what is shown under the pointer: row, probability, log p(x), the label where there are any, columns."""
     table = json_numbers(data.rows[rows, :MOST_HOVER])
     probability, evidence = json_numbers(data.encoder[rows].max(1), 3), json_numbers(data.evidence[rows], 4)
-    labels = [[]] * len(rows) if data.targets is None else [[name] for name in label_names(data, rows)]
+    labels = [[]] * len(rows) if data.targets is None else [[name] for name in label_names(data.targets, rows)]
     numbers = rows.tolist()
     return [[numbers[i], probability[i], evidence[i], *labels[i], *table[i]] for i in range(len(rows))]
 
 
-def label_names(data: ReportData, rows: npt.NDArray[Any]) -> list[str]:
+def label_names(targets: Targets, rows: npt.NDArray[Any]) -> list[str]:
     """Returns the labels of rows as texts, with a dash where there is none."""
-    assert data.targets is not None
-    names = [*(plotly_text(label_text(name)) for name in data.targets.classes), "–"]  # the last is that of −1
-    return [names[code] for code in data.targets.codes[rows].tolist()]
+    names = [*(plotly_text(label_text(name)) for name in targets.classes), "–"]  # the last is that of −1
+    return [names[code] for code in targets.codes[rows].tolist()]
 
 
 def hover_text(data: ReportData) -> str:
