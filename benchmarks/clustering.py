@@ -139,7 +139,7 @@ def draw_samples(model, data, path, count=10):
     x = model.components.sample(torch.arange(model.n_components).repeat_interleave(count))
     side = round(x.shape[1] ** 0.5)
     images = data.logit.images(x).reshape(-1, count, side, side)
-    plots.image_rows(images, "samples, one component a row").savefig(path, dpi=110)
+    plots.image_rows(images, "samples, one component a row").figure.savefig(path, dpi=110)
 
 
 def surplus(row, data, seed, file):

@@ -66,10 +66,10 @@ def main():
     panels = [("test data by the class found; crosses: the labels", x_test, evaluation.predict())]
     panels += [("samples of four components, by class", samples, labels.classes[z])]
     choose = lambda points: evaluate(model, guide, points).predict()  # noqa: E731
-    plots.assignments(panels, choose, 2, x[y >= 0]).savefig(args.out / "two-circles.png", dpi=150)
+    plots.assignments(panels, choose, 2, x[y >= 0]).figure.savefig(args.out / "two-circles.png", dpi=150)
     tables = {"encoder": evaluation.class_probs(), "exact posterior": evaluation.class_probs("exact")}
-    figure = plots.reliability({name: calibration(table, y_test) for name, table in tables.items()})
-    figure.savefig(args.out / "reliability.png", dpi=150)
+    ax = plots.reliability({name: calibration(table, y_test) for name, table in tables.items()})
+    ax.figure.savefig(args.out / "reliability.png", dpi=150)
     print(f"Look at {args.out}/two-circles.png and {args.out}/reliability.png")
 
 

@@ -35,9 +35,9 @@ def main(args):
         ("test data, by the encoder's component", x_test, z),
         ("samples, by their component", *model.sample(len(x_test))),
     ]
-    figure = plots.assignments(panels, lambda points: evaluate(model, guide, points).predict(), k)
+    axes = plots.assignments(panels, guide, k)
     args.out.mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.out / f"first-mixture-{args.data}.png", dpi=110)
+    axes.figure.savefig(args.out / f"first-mixture-{args.data}.png", dpi=110)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def main(args):
         print(
             f"{row['n_components']:2}  {row['overlap']:7.4f}  {evidence}   {row['aic']:7.0f} {row['bic']:7.0f} {mark}"
         )
-    plots.selection(found.rows).savefig("how-many.png", dpi=110)
+    plots.selection(found.rows).figure.savefig("how-many.png", dpi=110)
 
     x_test, y_test = pinwheel(512, seed=args.seed + 10_000)
     evaluation = evaluate(found.model, found.guide, x_test)

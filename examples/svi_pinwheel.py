@@ -32,8 +32,8 @@ def main(args):
         components = guide.probs(x_test).argmax(-1)
     print(f"test: evidence {evidence:.4f} nats, accuracy {metrics.accuracy(y_test, components):.4f}")
     panel = ("test data", x_test, components)
-    figure = plots.assignments([panel], lambda points: guide.probs(points).argmax(-1).detach(), 5)
-    figure.savefig("svi_pinwheel.png", dpi=110)
+    axes = plots.assignments([panel], guide, 5)
+    axes.figure.savefig("svi_pinwheel.png", dpi=110)
 
 
 if __name__ == "__main__":

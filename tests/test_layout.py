@@ -205,7 +205,8 @@ SCANS = {
     "pyro_vmonf/checkpointing/checkpointer.py": "a file",
     "pyro_vmonf/steps/eager.py": "the flag of a step",
     "pyro_vmonf/steps/captured.py": "the flag of a step, and what a captured one is compared by",
-    "pyro_vmonf/plots.py": "what a picture leaves out",
+    "pyro_vmonf/plots/curves.py": "what a picture leaves out",
+    "pyro_vmonf/plots/densities.py": "densities of 0",
     "pyro_vmonf/automatic/columns.py": "the values that are missing from a table",
     "pyro_vmonf/estimator/classes.py": "the labels that are missing",
 }

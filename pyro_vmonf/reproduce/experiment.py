@@ -192,7 +192,7 @@ def draw(
 ) -> dict[str, Figure]:
     """The experiment's figures by file name."""
     names = ("elbo", "labelled_elbo", "validation_elbo", "validation_evidence", "temperature")
-    figures = {"history": plots.history({name: history.column(name) for name in names})}
+    figures = {"history": plots.history({name: history.column(name) for name in names}).figure.figure}
     with isolated_random_state(seed):
         if data.logit is None:
             figures[experiment.name] = draw_plane(model, guide, data)
@@ -200,9 +200,9 @@ def draw(
             k = model.n_components
             x = model.components.sample(torch.arange(k).repeat_interleave(10))
             images = data.logit.images(x).reshape(k, 10, data.side, data.side)
-            figures[experiment.name] = plots.image_rows(images, "samples, one component a row")
+            figures[experiment.name] = plots.image_rows(images, "samples, one component a row").figure.figure
             table = metrics.contingency(data.y_test, evaluation.encoder_probs.argmax(-1), normalized=True)
-            figures["contingency"] = plots.contingency(table, [str(i) for i in range(len(table))])
+            figures["contingency"] = plots.contingency(table).figure.figure
     return figures
 
 
@@ -219,7 +219,7 @@ def draw_plane(model: FlowMixture, guide: SoftmaxEncoder, data: Data) -> Figure:
         ("samples, by their component", model.components.sample(z), z),
     ]
     labelled = None if data.y is None else data.x[data.y >= 0]
-    return plots.assignments(panels, choose, model.n_components, labelled)
+    return plots.assignments(panels, choose, model.n_components, labelled).figure
 
 
 def save_figure(path: Path, figure: Figure) -> None:
