@@ -4,7 +4,6 @@ import argparse
 import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
@@ -13,6 +12,7 @@ from pyro_vmonf import FlowMixture, RealNVP, Restarts, SoftmaxEncoder, TrainingC
 from pyro_vmonf.data import pinwheel
 from pyro_vmonf.evaluation import (
     calibration,
+    matching,
     posterior_predictive,
     predictive_checks,
     probability_integral_transform,
@@ -31,10 +31,12 @@ def main(args):
             warnings.simplefilter("ignore", ConvergenceWarning)
         mixture.fit(x)
         flowers.fit(iris.data)
-    model, guide, history = fit_modules(x, args)
+    model, history = fit_modules(x, args)
     pair = (mixture.model_, mixture.guide_)
     evaluation = evaluate(*pair, x)
     z = evaluation.predict()
+    component_of = {label: component for component, label in matching(y, z).items()}
+    class_probs = evaluation.encoder_probs[:, [component_of[label] for label in range(5)]]
     drawn = posterior_predictive(*pair, size=len(x), draws=100)
 
     args.out.mkdir(parents=True, exist_ok=True)
@@ -50,8 +52,8 @@ def main(args):
         "images": plots.image_rows(images),
         "restarts": plots.restarts(mixture),
         "restarts-of-fit": plots.restarts(history),
-        "reliability": plots.reliability({"encoder": calibration(evaluation.encoder_probs, z)}),
-        "checks": plots.predictive_checks(predictive_checks(x, drawn.x, standard_statistics())),
+        "reliability": plots.reliability({"encoder": calibration(class_probs, y)}),
+        "checks": plots.predictive_checks(predictive_checks(x, drawn, standard_statistics())),
         "replications": plots.replications((x, z), [(drawn.x[0], drawn.z[0])], 5),
         "transforms": plots.probability_integral_transforms(*probability_integral_transform(mixture.model_, x), 5),
     }
@@ -61,13 +63,13 @@ def main(args):
 
 
 def fit_modules(x, args):
-    """Fits a model and its guide from several initializers."""
+    """Returns a model, fitted from several initializers, and the history."""
     torch.manual_seed(args.seed)
     model, guide = FlowMixture(RealNVP(2, 5), weights="learned"), SoftmaxEncoder(mlp(2, 5, (32, 32)), 5)
     config = TrainingConfig(epochs=2 if args.smoke else 200, learning_rate=3e-3)
     starts = Restarts(["gmm", "spectral", "kmeans"], trial_epochs=1 if args.smoke else 20)
     history = fit(model, guide, x, initializer=starts, validation=0.2, config=config, progress=False)
-    return model, guide, history
+    return model, history
 
 
 if __name__ == "__main__":

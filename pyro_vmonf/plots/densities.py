@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from pyro_vmonf.plots.axes import GivenAxes, axes_for
 from pyro_vmonf.plots.colours import component_colours
@@ -25,7 +26,7 @@ INSIDE = (0.9, 0.5)
 """The shares of a component's mass that its outlines hold."""
 
 LEVELS = 20
-"""The number of shades of a density."""
+"""The greatest number of shades of a density."""
 
 
 def density(
@@ -38,7 +39,7 @@ def density(
 ) -> Axes:
     """Draws the log-density log p(x) in nats around two-dimensional points, as filled contours with a colour bar.
 
-    Where log p(x) is more than 2 nats below that of 99 % of the points, it has the darkest colour.
+    Where log p(x) is more than 2 nats below that of 99 % of the points, it has the lightest colour.
 
     Args:
         source: What gives the density: a fitted estimator, by its ``score_samples``; a model; a pair (model, guide);
@@ -69,10 +70,10 @@ def density(
     drawn = axes_for(ax, (5.4, 4.5))
     across, up = grid[:SIDE, 0].numpy(), grid[::SIDE, 1].numpy()
     shown = np.clip(np.nan_to_num(values, nan=-np.inf), levels[0] - 1, levels[-1])
-    filled = drawn.contourf(across, up, shown.reshape(SIDE, SIDE), levels=levels, cmap="viridis", extend="min")
+    filled = drawn.contourf(across, up, shown.reshape(SIDE, SIDE), levels=levels, cmap="Blues", extend="min")
     drawn.figure.colorbar(filled, ax=drawn, label="log p(x), nats")
     if show_points:
-        drawn.scatter(points[:, 0], points[:, 1], c="white", s=2, alpha=0.5, linewidths=0)
+        drawn.scatter(points[:, 0], points[:, 1], c="black", s=2, alpha=0.5, linewidths=0)
     drawn.set_title(title, fontsize=10)
     extent.apply(drawn)
     label_axes(drawn, names)
@@ -80,7 +81,7 @@ def density(
 
 
 def density_levels(own: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Returns the log-densities at which colours change: from what nearly all points have to the greatest.
+    """Returns round log-densities at which colours change: from what nearly all points have to the greatest.
 
     Args:
         own: The log-densities of the points.
@@ -94,7 +95,7 @@ def density_levels(own: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
     if not len(every):
         raise ValueError("source: expected finite values of log p(x), got none at the points and around them")
     low = np.quantile(finite if len(finite) else every, 0.01) - 2
-    return np.linspace(low, max(float(every.max()), low + 1), LEVELS + 1)
+    return MaxNLocator(LEVELS, steps=[1, 2, 5, 10]).tick_values(low, max(float(every.max()), low + 1))
 
 
 def components(source: MixtureSource, x: Numbers, *, title: str = "", ax: GivenAxes = None) -> Axes:

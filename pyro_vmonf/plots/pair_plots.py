@@ -17,7 +17,7 @@ from pyro_vmonf.plots.reading import ProbsSource, is_source, read_probs
 __all__ = ["pairs"]
 
 MOST_POINTS = 5_000
-BINS = 30
+BINS = 20
 LEGEND = 20
 """The greatest number of components that a legend names."""
 
@@ -77,11 +77,12 @@ def pairs(
         if i == j:
             draw_histograms(own, values[:, chosen[i]], z, n_components)
         else:
-            own.scatter(values[shown, chosen[j]], values[shown, chosen[i]], c=dots, s=3, linewidths=0)
+            own.scatter(values[shown, chosen[j]], values[shown, chosen[i]], c=dots, s=6, linewidths=0)
             own.set_ylim(*feature_range(values[:, chosen[i]]))
+            own.locator_params(axis="y", nbins=4)
         own.set_xlim(*feature_range(values[:, chosen[j]]))
         own.tick_params(labelsize=7, labelbottom=i == len(chosen) - 1, labelleft=j == 0 < i)
-        own.locator_params(nbins=4)
+        own.locator_params(axis="x", nbins=4)
     for i, feature in enumerate(chosen):
         drawn[-1, i].set_xlabel(titles[feature])
         drawn[i, 0].set_ylabel(titles[feature] if i else "points")
@@ -147,6 +148,7 @@ def draw_histograms(ax: Axes, values: npt.NDArray[np.float64], z: npt.NDArray[np
         counts, _ = np.histogram(values[z == k], edges)
         ax.stairs(counts, edges, fill=True, color=colours[k], alpha=0.5)
     ax.set_ylim(bottom=0)
+    ax.set_yticks([])
 
 
 def draw_legend(ax: Axes, z: npt.NDArray[np.int64], n_components: int) -> None:

@@ -18,7 +18,7 @@ def responsibilities(
 ) -> Axes:
     """Draws the probabilities of components as a heat map, with the points down and the components across.
 
-    The points are sorted by their most probable component, and in each by its probability, the surest first. White
+    The points are sorted by their most probable component, and in each by its probability, the surest first. Grey
     lines part the components, and beneath each component stands the share of the points for which it is the most
     probable one.
 
@@ -46,11 +46,11 @@ def responsibilities(
     z, (n, n_components) = table.argmax(1), table.shape
     order = np.lexsort((-table.max(1), z))
     drawn = axes_for(ax, (min(0.5 * n_components, 8) + 2.2, 4.2))
-    image = drawn.imshow(table[order], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    image = drawn.imshow(table[order], cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     drawn.figure.colorbar(image, ax=drawn, label="probability")
     shares = np.bincount(z, minlength=n_components) / n
     for end in np.cumsum(shares[:-1]) * n:
-        drawn.axhline(end - 0.5, color="white", linewidth=1)
+        drawn.axhline(end - 0.5, color="0.6", linewidth=0.8)
     if n_components <= 20:
         drawn.set_xticks(range(n_components), [f"{k}\n{100 * share:.0f} %" for k, share in enumerate(shares)])
     drawn.set(yticks=[], xlabel="component", ylabel=f"{n:,} points, by component and certainty")

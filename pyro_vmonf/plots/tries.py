@@ -71,7 +71,8 @@ def restarts(history: Given, *, ax: GivenAxes = None) -> Axes:
 
     A star is the try that was chosen, and a ring one that was not run, as its clusters are those of an earlier try,
     whose score it has. A triangle at the left edge stands for a try that scored far less than the others, and a cross
-    for one that failed. Noise is that added to the points of a step.
+    for one that failed. A try of ``fit_mixture`` is called by its start, by the letters of the flows that were added,
+    which ``print(history.search)`` explains, and by the noise that was added to the points of a step.
 
     Args:
         history: What ``fit_mixture`` returned, or ``fit`` with several initializers, or an estimator.
@@ -159,10 +160,10 @@ def kind_of(added: Added) -> tuple[str, str, float]:
 
 
 def score_range(scores: Sequence[float]) -> tuple[float, float]:
-    """Returns the range of scores that is drawn, from three times the typical distance below the best one."""
+    """Returns the range of scores that is drawn, from five times the typical distance below the best one."""
     finite = np.array([score for score in scores if math.isfinite(score)] or [0.0])
     high, typical = float(finite.max()), float(finite.max() - np.median(finite))
-    low = max(float(finite.min()), high - 3 * typical) if typical > 0 else float(finite.min())
+    low = max(float(finite.min()), high - 5 * typical) if typical > 0 else float(finite.min())
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
