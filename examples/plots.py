@@ -44,10 +44,10 @@ def main(args):
     axes = {
         "clusters": plots.clusters(mixture, x, title="the estimator's clusters"),
         "density": plots.density(mixture, x),
-        "components": plots.components(pair, x),
+        "components": plots.components(model, x),
         "pairs": plots.pairs(flowers, iris.data, names=iris.feature_names),
         "history": plots.history(history),
-        "responsibilities": plots.responsibilities(model, x, title="p(z | x)"),
+        "responsibilities": plots.responsibilities(flowers, iris.data),
         "contingency": plots.contingency(y, mixture.predict(x)),
         "images": plots.image_rows(images),
         "restarts": plots.restarts(mixture),

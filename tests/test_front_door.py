@@ -84,7 +84,7 @@ def test_a_first_script():
     found = evaluate(model, guide, x)
     assert len(repr(found).splitlines()) == 5
     assert found.predict().shape == (120,)
-    assert plots.clusters(guide.probs, x).axes
+    assert plots.clusters(guide, x).has_data()
     drawn, z = model.sample(50)
     assert drawn.shape == (50, 2)
     assert z.shape == (50,)

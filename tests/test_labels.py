@@ -225,7 +225,7 @@ def test_calibration_is_that_of_the_draws():
     assert calibration_error([[0.75, 0.25]] * 2, [0, 1]) == pytest.approx(0.25)
     with pytest.raises(TypeError, match="tables: expected a dictionary of names and calibrations, got ndarray"):
         plots.reliability(table)
-    assert plots.reliability({"fair": table, "sharp": calibration(sharp, y)}).axes
+    assert plots.reliability({"fair": table, "sharp": calibration(sharp, y)}).lines
 
 
 @pytest.mark.parametrize(

@@ -146,9 +146,9 @@ def test_pictures():
     model, guide = clouds()
     drawn = posterior_predictive(model, guide, size=60, draws=9)
     rows = predictive_checks(drawn.x[0], drawn)
-    assert len(plots.predictive_checks(rows).axes) == 12
-    assert len(plots.replications((drawn.x[0], drawn.z[0]), [(drawn.x[1], drawn.z[1])], 3).axes) == 2
-    assert len(plots.probability_integral_transforms(*probability_integral_transform(model, drawn.x[0]), 3).axes) == 3
+    assert len(plots.predictive_checks(rows)) == len(rows)
+    assert len(plots.replications((drawn.x[0], drawn.z[0]), [(drawn.x[1], drawn.z[1])], 3)) == 2
+    assert len(plots.probability_integral_transforms(*probability_integral_transform(model, drawn.x[0]), 3)) == 3
 
 
 def test_bad_input_is_named():

@@ -101,7 +101,7 @@ def as_curves(history: object) -> dict[str, Curve]:
         expected = "what fit returned, an estimator that has it, or a dictionary"
         raise TypeError(f"history: expected {expected}, got {type(history).__name__}")
     if not history.rows and getattr(history, "search", None) is not None:
-        raise ValueError(f"history: expected one of epochs, got the {history!r}; plots.restarts draws its tries")
+        raise ValueError(f"history: expected one of epochs, got {history!r}; plots.restarts draws its tries")
     names = dict.fromkeys(name for row in history.rows for name in row if name not in NO_CURVES)
     having = {name: [row for row in history.rows if name in row] for name in names}
     return as_curves({k: ([row["epoch"] for row in own], [row[k] for row in own]) for k, own in having.items()})

@@ -95,7 +95,7 @@ def density_levels(own: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
     if not len(every):
         raise ValueError("source: expected finite values of log p(x), got none at the points and around them")
     low = np.quantile(finite if len(finite) else every, 0.01) - 2
-    return MaxNLocator(LEVELS, steps=[1, 2, 5, 10]).tick_values(low, max(float(every.max()), low + 1))
+    return np.asarray(MaxNLocator(LEVELS, steps=[1, 2, 5, 10]).tick_values(low, max(float(every.max()), low + 1)))
 
 
 def components(source: MixtureSource, x: Numbers, *, title: str = "", ax: GivenAxes = None) -> Axes:

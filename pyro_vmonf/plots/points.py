@@ -1,6 +1,6 @@
 """Points as numbers: their features, the names of these, and the part of the plane around them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -99,12 +99,17 @@ def find_names(source: object, x: object) -> list[str] | None:
     Raises:
         ValueError: If the frame's names are not those of the fit.
     """
-    columns, fitted = getattr(x, "columns", None), getattr(source, "feature_names_in_", None)
-    own = None if columns is None else [str(name) for name in columns]
-    known = None if fitted is None else [str(name) for name in fitted]
+    own, known = as_names(getattr(x, "columns", None)), as_names(getattr(source, "feature_names_in_", None))
     if own is not None and known is not None and own != known:
         raise ValueError(f"x: expected the columns {known} of the fit in this order, got {own}")
     return known if own is None else own
+
+
+def as_names(found: Iterable[object] | None) -> list[str] | None:
+    """Returns names as a list, or None where there are none, or where they are numbers, as scikit-learn does."""
+    names = [] if found is None else list(found)
+    texts = [name for name in names if isinstance(name, str)]
+    return texts if names and len(texts) == len(names) else None
 
 
 def feature_names(names: Sequence[str] | None, source: object, x: object, features: int) -> list[str]:

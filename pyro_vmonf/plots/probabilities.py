@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from pyro_vmonf._validation import as_floats, check_finite
 from pyro_vmonf.plots.axes import GivenAxes, axes_for
 from pyro_vmonf.plots.points import Numbers, as_array, find_names
-from pyro_vmonf.plots.reading import ProbsSource, read_probs
+from pyro_vmonf.plots.reading import ProbsSource, is_source, read_probs
 
 __all__ = ["responsibilities"]
 
@@ -42,7 +42,7 @@ def responsibilities(
         >>> ax.get_images()[0].get_array().tolist()
         [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]
     """
-    table = check_probs(as_array("source", source) if x is None else read_table(source, x))
+    table = check_probs(read_given(source) if x is None else read_table(source, x))
     z, (n, n_components) = table.argmax(1), table.shape
     order = np.lexsort((-table.max(1), z))
     drawn = axes_for(ax, (min(0.5 * n_components, 8) + 2.2, 4.2))
@@ -56,6 +56,13 @@ def responsibilities(
     drawn.set(yticks=[], xlabel="component", ylabel=f"{n:,} points, by component and certainty")
     drawn.set_title(title, fontsize=10)
     return drawn
+
+
+def read_given(source: object) -> npt.NDArray[np.float64]:
+    """Returns probabilities that are given themselves; raises ``TypeError`` for what would give those of points."""
+    if is_source(source):
+        raise TypeError("x: expected the points whose probabilities source gives, got None")
+    return as_array("source", source)
 
 
 def read_table(source: object, x: object) -> npt.NDArray[np.float64]:

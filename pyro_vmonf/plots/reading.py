@@ -228,4 +228,9 @@ def call(name: str, function: Function, x: Tensor, owner: object) -> Tensor:
     size = min(MOST_POINTS, max(256, MOST_NUMBERS // max(1, x[0].numel())))
     with torch.no_grad(), evaluation_mode(module), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)  # of a grid
-        return torch.cat([as_numbers(name, function(part.to(like))).cpu() for part in x.split(size)])
+        try:
+            return torch.cat([as_numbers(name, function(part.to(like))).cpu() for part in x.split(size)])
+        except RuntimeError as error:
+            if "shape" not in str(error):
+                raise
+            raise ValueError(f"x: {name} does not take points of shape {tuple(x.shape)}: {error}") from error
