@@ -1,27 +1,27 @@
-"""Every plot of a fitted mixture, into a folder: python examples/plots.py --out out/plots"""
+"""Plots of fitted mixtures, into a folder: python examples/plots.py --out out/plots"""
 
 import argparse
 import warnings
 from pathlib import Path
 
 import torch
-from sklearn.datasets import load_digits, load_iris
+from matplotlib.figure import Figure
+from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 
-from pyro_vmonf import FlowMixture, RealNVP, Restarts, SoftmaxEncoder, TrainingConfig, VMoNF, evaluate, fit, mlp, plots
+from pyro_vmonf import FlowMixture, RealNVP, Restarts, SoftmaxEncoder, TrainingConfig, VMoNF, fit, mlp, plots
 from pyro_vmonf.data import pinwheel
 from pyro_vmonf.evaluation import (
     calibration,
     matching,
     posterior_predictive,
     predictive_checks,
-    probability_integral_transform,
     standard_statistics,
 )
 
 
 def main(args):
-    """Fits a pinwheel by the estimator and by modules, and flowers of three kinds, and draws them."""
+    """Fits a pinwheel, by the estimator and by modules, and flowers of three kinds, and draws them."""
     x, y = pinwheel(512, seed=args.seed)
     mixture = VMoNF(5, max_iter=2 if args.smoke else 200, random_state=args.seed)
     iris = load_iris()
@@ -31,45 +31,53 @@ def main(args):
             warnings.simplefilter("ignore", ConvergenceWarning)
         mixture.fit(x)
         flowers.fit(iris.data)
-    model, history = fit_modules(x, args)
-    pair = (mixture.model_, mixture.guide_)
-    evaluation = evaluate(*pair, x)
-    z = evaluation.predict()
-    component_of = {label: component for component, label in matching(y, z).items()}
-    class_probs = evaluation.encoder_probs[:, [component_of[label] for label in range(5)]]
-    drawn = posterior_predictive(*pair, size=len(x), draws=100)
+    history = fit_modules(x, args)
+    class_probs = mixture.predict_proba(x)[:, components_by_class(y, mixture.predict(x))]
+    drawn = posterior_predictive(mixture.model_, mixture.guide_, size=len(x), draws=100)
 
-    args.out.mkdir(parents=True, exist_ok=True)
-    images = load_digits().images[:40].reshape(4, 10, 8, 8) / 16
-    axes = {
-        "clusters": plots.clusters(mixture, x, title="the estimator's clusters"),
-        "density": plots.density(mixture, x),
-        "components": plots.components(model, x),
-        "pairs": plots.pairs(flowers, iris.data, names=iris.feature_names),
-        "history": plots.history(history),
-        "responsibilities": plots.responsibilities(flowers, iris.data),
-        "contingency": plots.contingency(y, mixture.predict(x)),
-        "images": plots.image_rows(images),
-        "restarts": plots.restarts(mixture),
-        "restarts-of-fit": plots.restarts(history),
-        "reliability": plots.reliability({"encoder": calibration(class_probs, y)}),
-        "checks": plots.predictive_checks(predictive_checks(x, drawn, standard_statistics())),
-        "replications": plots.replications((x, z), [(drawn.x[0], drawn.z[0])], 5),
-        "transforms": plots.probability_integral_transforms(*probability_integral_transform(mixture.model_, x), 5),
+    plane = Figure((12, 3.6), layout="constrained")
+    first, second, third = plane.subplots(1, 3)
+    plots.clusters(mixture, x, title="clusters", ax=first)
+    plots.density(mixture, x, title="density", ax=second)
+    plots.components(mixture, x, title="components", ax=third)
+
+    tables = Figure((12, 3.6), layout="constrained")
+    first, second, third = tables.subplots(1, 3)
+    plots.responsibilities(flowers, iris.data, title="responsibilities", ax=first)
+    plots.contingency(iris.target_names[iris.target], flowers.predict(iris.data), ax=second).set_title("contingency")
+    plots.reliability({"encoder": calibration(class_probs, y)}, ax=third).set_title("reliability")
+
+    training = Figure((12, 3.4), layout="constrained")
+    first, second = training.subplots(1, 2)
+    plots.history(history, ax=first).set_title("history")
+    plots.restarts(mixture, ax=second).set_title("restarts")
+
+    figures = {
+        "plane": plane,
+        "pairs": plots.pairs(flowers, iris.data, names=iris.feature_names).figure,
+        "tables": tables,
+        "training": training,
+        "checks": plots.predictive_checks(predictive_checks(x, drawn, standard_statistics()), columns=5).figure,
     }
-    for name, one in axes.items():
-        one.figure.savefig(args.out / f"plots-{name}.png", dpi=80)
-    print(f"{len(axes)} pictures in {args.out}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(args.out / f"plots-{name}.png", dpi=75)
+    print(f"{len(figures)} pictures in {args.out}")
 
 
 def fit_modules(x, args):
-    """Returns a model, fitted from several initializers, and the history."""
+    """Returns the history of a fit that begins from several initializers."""
     torch.manual_seed(args.seed)
     model, guide = FlowMixture(RealNVP(2, 5), weights="learned"), SoftmaxEncoder(mlp(2, 5, (32, 32)), 5)
     config = TrainingConfig(epochs=2 if args.smoke else 200, learning_rate=3e-3)
     starts = Restarts(["gmm", "spectral", "kmeans"], trial_epochs=1 if args.smoke else 20)
-    history = fit(model, guide, x, initializer=starts, validation=0.2, config=config, progress=False)
-    return model, history
+    return fit(model, guide, x, initializer=starts, validation=0.2, config=config, progress=False)
+
+
+def components_by_class(y, z):
+    """Returns the component that is matched to each class."""
+    component_of = {label: component for component, label in matching(y, z).items()}
+    return [component_of[label] for label in sorted(component_of)]
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ def nothing_is_left_open():
     assert not plt.get_fignums()
 
 
+@pytest.fixture(scope="module")
 def sources(mixture):
     """What gives probabilities, densities or components, by name."""
     model, guide = modules()
@@ -75,14 +76,14 @@ def sources(mixture):
         "model": model,
         "guide": guide,
         "pair": (model, guide),
-        "single": (FlowMixture(RealNVP(2, 2)).float(), SoftmaxEncoder(mlp(2, 2), 2).float()),
+        "double": tuple(part.double() for part in modules()),
         "probs": guide.probs,
         "predict_proba": scikit.predict_proba,
     }
 
 
-def test_probabilities_of_all_kinds(mixture):
-    for name, source in sources(mixture).items():
+def test_probabilities_of_all_kinds(sources):
+    for name, source in sources.items():
         assert plots.clusters(source, X).has_data(), name
         assert plots.responsibilities(source, X).get_images()[0].get_array().shape == (120, 2), name
         assert plots.pairs(source, X).shape == (2, 2), name
@@ -92,9 +93,9 @@ def test_probabilities_of_all_kinds(mixture):
 Y_OF = {name: lambda points: (points[:, 0] > 0).long() for name in ("probs", "predict_proba")}
 
 
-def test_densities_of_all_kinds(mixture):
-    for name in ("estimator", "classifier", "scikit-learn", "model", "pair", "single"):
-        source = sources(mixture)[name]
+def test_densities_of_all_kinds(sources):
+    for name in ("estimator", "classifier", "scikit-learn", "model", "pair", "double"):
+        source = sources[name]
         assert plots.density(source, X).has_data(), name
         if name != "scikit-learn":
             assert len(plots.components(source, X).get_legend().get_texts()) == 2, name
@@ -252,9 +253,7 @@ def test_history_of_an_estimator(mixture):
     for given in (found, VMoNF.from_modules(model, guide, found)):
         labels = [line.get_label() for line in plots.history(given).lines]
         assert labels == ["elbo", "validation elbo", "validation evidence", "kept"]
-    with pytest.raises(
-        ValueError, match=r"history: expected one of epochs, got History of a search .*; plots.restarts"
-    ):
+    with pytest.raises(ValueError, match=r"history: expected one of epochs, got History .*; plots.restarts"):
         plots.history(mixture)
     with pytest.raises(TypeError, match=r"history: expected what fit .* got KMeans"):
         plots.history(KMeans())

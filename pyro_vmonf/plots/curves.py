@@ -74,7 +74,7 @@ def history(history: HasRows | HasHistory | Mapping[str, tuple[Numbers, Numbers]
     values = np.concatenate([np.zeros(0), *(values for _, values in columns.values())])
     if np.isfinite(values).any():
         drawn.set_ylim(*value_range(values[np.isfinite(values)]))
-        drawn.legend(loc="lower right", fontsize=8)
+        drawn.legend(loc="best", fontsize=8)
     if len(temperature) and np.ptp(temperature) > 0:
         other = drawn.twinx()
         other.plot(epochs, temperature, color="grey", linestyle=":", linewidth=1)
