@@ -153,7 +153,7 @@ def test_weights_are_those_of_the_posterior():
     guide.weights.log_concentration.data = torch.tensor([8.0, 2.0]).log()
     for source, expected in ((model, ["50 %", "50 %"]), ((model, guide), ["80 %", "20 %"])):
         texts = [text.get_text() for text in plots.components(source, X).get_legend().get_texts()]
-        assert texts == [f"component {k}, {share}" for k, share in enumerate(expected)]
+        assert texts == [f"{k}: {share}" for k, share in enumerate(expected)]
     before, after = (plots.density(source, X).collections[0].levels for source in (model, (model, guide)))
     assert len(before) > 2
     assert len(after) > 2
@@ -220,7 +220,7 @@ def test_pairs_of_many_points_and_of_unknown_components():
     assert UNKNOWN in [tuple(colour) for colour in axes[1, 0].collections[0].get_facecolors()]
     assert axes[0, 1].get_legend().get_texts()[0].get_text() == "none: 33 %"
     assert sum(patch.get_data().values.sum() for patch in axes[0, 0].patches) == 6_000
-    assert plots.pairs(np.arange(30), rows[:30])[0, 1].get_legend() is None
+    assert plots.pairs(np.arange(50), rows[:50])[0, 1].get_legend() is None
 
 
 def test_responsibilities_are_sorted():

@@ -1,15 +1,21 @@
 """The colours that tell components apart."""
 
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
-__all__ = ["UNKNOWN", "Colour", "component_colours", "point_colours"]
+__all__ = ["UNKNOWN", "Colour", "component_colours", "draw_legend", "point_colours"]
 
 Colour: TypeAlias = tuple[float, float, float, float]
 
 UNKNOWN: Colour = (0.75, 0.75, 0.75, 1.0)
 """The grey of points whose component is not known."""
+
+MOST_ENTRIES = 40
+"""The greatest number of components that a legend names."""
 
 
 def component_colours(n_components: int) -> list[Colour]:
@@ -21,3 +27,11 @@ def point_colours(z: list[int], n_components: int) -> list[Colour]:
     """Returns the colour of each point by its component; −1 is grey."""
     palette = [*component_colours(n_components), UNKNOWN]
     return [palette[k] for k in z]
+
+
+def draw_legend(ax: Axes, entries: Sequence[tuple[str, Colour]], loc: Literal["best", "upper right"] = "best") -> None:
+    """Names components, each by a text and its colour, ten in a column; more than 40 are not named."""
+    if len(entries) <= MOST_ENTRIES:
+        handles = [Line2D([], [], color=colour, linewidth=3, label=text) for text, colour in entries]
+        columns = 1 + (len(handles) - 1) // 10
+        ax.legend(handles=handles, loc=loc, fontsize=7, title="component", title_fontsize=7, ncols=columns)

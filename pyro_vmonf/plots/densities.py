@@ -3,11 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from pyro_vmonf.plots.axes import GivenAxes, axes_for
-from pyro_vmonf.plots.colours import component_colours
+from pyro_vmonf.plots.colours import Colour, component_colours, draw_legend
 from pyro_vmonf.plots.points import Extent, Numbers, as_plane, find_names, label_axes
 from pyro_vmonf.plots.reading import (
     DensitySource,
@@ -124,7 +123,7 @@ def components(source: MixtureSource, x: Numbers, *, title: str = "", ax: GivenA
         >>> model = FlowMixture(RealNVP(2, 2), weights=[0.7, 0.3])
         >>> ax = plots.components(model, [[0.0, 1.0], [2.0, 3.0]])
         >>> [text.get_text() for text in ax.get_legend().get_texts()]
-        ['component 0, 70 %', 'component 1, 30 %']
+        ['0: 70 %', '1: 30 %']
     """
     points, names, weights = as_plane("x", x), find_names(source, x), read_weights(source)
     extent, colours = Extent.around(points), component_colours(len(weights))
@@ -132,20 +131,22 @@ def components(source: MixtureSource, x: Numbers, *, title: str = "", ax: GivenA
     table = read_component_log_densities(source, grid).numpy()
     drawn = axes_for(ax, (4.5, 4.5))
     drawn.scatter(points[:, 0], points[:, 1], c="0.6", s=3, linewidths=0)
-    across, up = grid[:SIDE, 0].numpy(), grid[::SIDE, 1].numpy()
     for colour, column in zip(colours, table.T, strict=True):
-        if levels := outline_levels(column):
-            relative = np.exp(column - column.max()).reshape(SIDE, SIDE)
-            drawn.contour(across, up, relative, levels=levels, colors=[colour], linewidths=(0.8, 1.6))
-    handles = [
-        Line2D([], [], color=colour, label=f"component {k}, {100 * weight:.0f} %")
-        for k, (colour, weight) in enumerate(zip(colours, weights.tolist(), strict=True))
-    ]
-    drawn.legend(handles=handles, loc="best", fontsize=8, ncols=1 + (len(handles) - 1) // 10)
+        draw_outlines(drawn, column, grid.numpy(), colour)
+    draw_legend(drawn, [(f"{k}: {100 * weight:.0f} %", colours[k]) for k, weight in enumerate(weights.tolist())])
     drawn.set_title(title, fontsize=10)
     extent.apply(drawn)
     label_axes(drawn, names)
     return drawn
+
+
+def draw_outlines(
+    ax: Axes, log_density: npt.NDArray[np.float64], grid: npt.NDArray[np.float64], colour: Colour
+) -> None:
+    """Draws the outlines of a density on a grid, if there is anything to outline."""
+    if levels := outline_levels(log_density):
+        relative = np.exp(log_density - log_density.max()).reshape(SIDE, SIDE)
+        ax.contour(grid[:SIDE, 0], grid[::SIDE, 1], relative, levels=levels, colors=[colour], linewidths=(0.8, 1.6))
 
 
 def outline_levels(log_density: npt.NDArray[np.float64]) -> list[float]:

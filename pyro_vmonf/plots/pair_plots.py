@@ -6,11 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from pyro_vmonf._validation import as_numbers, check_count, check_labels
 from pyro_vmonf.plots.axes import AxesArray, GivenAxes, grid_for
-from pyro_vmonf.plots.colours import UNKNOWN, component_colours, point_colours
+from pyro_vmonf.plots.colours import UNKNOWN, component_colours, draw_legend, point_colours
 from pyro_vmonf.plots.points import Numbers, as_rows, feature_names
 from pyro_vmonf.plots.reading import ProbsSource, is_source, read_probs
 
@@ -18,8 +17,6 @@ __all__ = ["pairs"]
 
 MOST_POINTS = 5_000
 BINS = 20
-LEGEND = 20
-"""The greatest number of components that a legend names."""
 
 
 def pairs(
@@ -86,7 +83,8 @@ def pairs(
     for i, feature in enumerate(chosen):
         drawn[-1, i].set_xlabel(titles[feature])
         drawn[i, 0].set_ylabel(titles[feature] if i else "points")
-    draw_legend(drawn[0, -1], z, n_components)
+    colours = [*component_colours(n_components), UNKNOWN]
+    draw_legend(drawn[0, -1], [(share_text(k, z), colours[k]) for k in np.unique(z).tolist()], "upper right")
     return drawn
 
 
@@ -149,18 +147,6 @@ def draw_histograms(ax: Axes, values: npt.NDArray[np.float64], z: npt.NDArray[np
         ax.stairs(counts, edges, fill=True, color=colours[k], alpha=0.5)
     ax.set_ylim(bottom=0)
     ax.set_yticks([])
-
-
-def draw_legend(ax: Axes, z: npt.NDArray[np.int64], n_components: int) -> None:
-    """Names the components that points have, and the shares of the points."""
-    colours = [*component_colours(n_components), UNKNOWN]
-    handles = [
-        Line2D([], [], marker="o", linestyle="", markersize=4, color=colours[k], label=share_text(k, z))
-        for k in np.unique(z).tolist()
-    ]
-    if len(handles) <= LEGEND:
-        columns = 1 + (len(handles) - 1) // 8
-        ax.legend(handles=handles, loc="upper right", fontsize=7, title="component", title_fontsize=7, ncols=columns)
 
 
 def share_text(k: int, z: npt.NDArray[np.int64]) -> str:
