@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["COVARIANCE_TYPES", "component_moments", "shrink_covariance"]
+__all__ = ["COVARIANCE_TYPES", "component_moments", "gaussian_parameter_count", "shrink_covariance"]
 
 COVARIANCE_TYPES = ("full", "tied", "diag")
 LEAST_SIZE = 10 * torch.finfo(torch.float64).eps  # scikit-learn's, so that no component is divided by 0
@@ -68,3 +68,16 @@ def shrink_covariance(covariance: Tensor, share: Tensor) -> Tensor:
     """
     shrink = (covariance.shape[-1] * share.square().sum(-1)).square().clamp(max=1)[..., None, None]
     return (1 - shrink) * covariance + shrink * torch.diag_embed(covariance.diagonal(dim1=-2, dim2=-1))
+
+
+def gaussian_parameter_count(n_components: int, features: int, covariance_type: str) -> int:
+    """Returns the number of parameters of the means and covariances of K Gaussians of D features.
+
+    Examples:
+        >>> from pyro_vmonf.moments import gaussian_parameter_count
+        >>> [gaussian_parameter_count(2, 3, kind) for kind in ("full", "tied", "diag")]
+        [18, 12, 12]
+    """
+    k, d = n_components, features
+    covariances = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": k * d}
+    return k * d + covariances[covariance_type]

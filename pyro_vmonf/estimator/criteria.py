@@ -5,6 +5,7 @@ from torch import nn
 from pyro_vmonf.estimator.moments import is_gaussian
 from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.models.weights import LearnedWeights
+from pyro_vmonf.moments import gaussian_parameter_count
 from pyro_vmonf.transforms.whitening import Whitening
 
 __all__ = ["parameter_count"]
@@ -22,19 +23,13 @@ def parameter_count(model: FlowMixture, covariance_type: str | None = None) -> i
     if isinstance(model.weights, LearnedWeights):
         weights -= 1  # they sum to 1
     if covariance_type is not None and is_gaussian(model.components):
-        return weights + gaussian_count(k, model.components.event_shape[0], covariance_type)
+        return weights + gaussian_parameter_count(k, model.components.event_shape[0], covariance_type)
     return weights + sum(own_count(module) for module in model.components.modules())
-
-
-def gaussian_count(k: int, d: int, covariance_type: str) -> int:
-    """Returns the number of parameters of the means and covariances of K Gaussians."""
-    covariances = {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": k * d}
-    return k * d + covariances[covariance_type]
 
 
 def own_count(module: nn.Module) -> int:
     """Returns the number of a module's own parameters that have an effect, without those of its parts."""
     if isinstance(module, Whitening):
         *stack, d = module.mean.shape
-        return gaussian_count(stack[0] if stack else 1, d, "full")
+        return gaussian_parameter_count(stack[0] if stack else 1, d, "full")
     return sum(p.numel() for p in module.parameters(recurse=False))

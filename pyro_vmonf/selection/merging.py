@@ -23,13 +23,13 @@ from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.training.config import TrainingConfig
 from pyro_vmonf.training.fitting import DeadComponentWarning, fit
 
-__all__ = ["Selection", "select_components"]
+__all__ = ["Merging", "merge_components", "overlaps"]
 
 Pair: TypeAlias = tuple[FlowMixture, SoftmaxEncoder]
 
 
 @dataclass
-class Selection:
+class Merging:
     """What a search over K found.
 
     Attributes:
@@ -59,7 +59,7 @@ class Selection:
         return self.pairs[self.n_components][1]
 
 
-def select_components(
+def merge_components(
     x: object,
     n_components: Sequence[int] = range(1, 13),
     *,
@@ -71,7 +71,7 @@ def select_components(
     checkpoint: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
-) -> Selection:
+) -> Merging:
     r"""Chooses K by merging components that share points, coming down from too many.
 
     A fit with the greatest K splits clusters, and the parts of a cluster share the points at the cut. The two
@@ -112,9 +112,9 @@ def select_components(
 
     Examples:
         >>> import torch
-        >>> from pyro_vmonf import TrainingConfig, select_components
+        >>> from pyro_vmonf import TrainingConfig, merge_components
         >>> config = TrainingConfig(epochs=2)
-        >>> found = select_components(torch.randn(120, 2), range(1, 3), overlap=0.0, config=config, progress=False)
+        >>> found = merge_components(torch.randn(120, 2), range(1, 3), overlap=0.0, config=config, progress=False)
         >>> [row["n_components"] for row in found.rows]
         [2, 1]
     """
@@ -127,7 +127,7 @@ def select_components(
     model, guide = built(build, points, ks[0], seed)
     used, held_out = halves(validate_points("x", points, model, guide), validation_fraction, seed)
     like = initializer if isinstance(initializer, Initializer) else Initializer()
-    selection, merged = Selection(), torch.empty(0)
+    selection, merged = Merging(), torch.empty(0)
     for k in ks:
         began = time.monotonic()
         model, guide = built(build, used, k, seed)
