@@ -9,11 +9,12 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import make_blobs
 
-from pyro_vmonf import cli, evaluate, load
+from pyro_vmonf import VMoNF, VMoNFClassifier, cli, evaluate, load
 from pyro_vmonf.automatic import Schedule, SearchConfig, arguments
 from pyro_vmonf.cli.runs import CHECKPOINT, MIXTURE
 
@@ -135,7 +136,11 @@ def test_labels_become_classes(tmp_path, data, capsys):
     assert run("fit", data, "--label-column", "kind", "--out", tmp_path / "run", "--json", "--quiet") == 0
     assert json.loads(capsys.readouterr().out)["classes"] == ["x", "y", "z"]
     assert run("predict", tmp_path / "run", data, "--out", tmp_path / "found.csv") == 0
-    assert np.mean([row["class"] == "xyz"[y] for row, y in zip(rows_of(tmp_path / "found.csv"), Y, strict=True)]) > 0.9
+    found = [row["class"] for row in rows_of(tmp_path / "found.csv")]
+    assert np.mean([name == "xyz"[y] for name, y in zip(found, Y, strict=True)]) > 0.9
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    assert VMoNFClassifier.load(tmp_path / "run" / MIXTURE).predict(frame).tolist() == found
+    assert VMoNF.load(tmp_path / "run" / MIXTURE).predict(frame).tolist() == ["xyz".index(name) for name in found]
 
 
 def test_number_of_components_is_chosen(tmp_path, data, capsys):
