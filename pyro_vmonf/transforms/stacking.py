@@ -174,9 +174,10 @@ def clear_caches(module: nn.Module) -> None:
     """
     for part in module.modules():
         if isinstance(part, TransformModule):
-            for name in vars(part):
+            state = vars(part)
+            for name in state:
                 if name.startswith("_cached_"):
-                    setattr(part, name, (None, None) if name == "_cached_x_y" else None)
+                    state[name] = (None, None) if name == "_cached_x_y" else None
 
 
 def bounded(raw: Tensor, bound: float) -> Tensor:
