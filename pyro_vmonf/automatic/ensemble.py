@@ -137,7 +137,7 @@ class Ensemble(nn.Module):
 def through(transforms: nn.ModuleList, x: Tensor) -> tuple[Tensor, Tensor | float]:
     """Returns the images of data x at the base, and the sum of log|det J| of the transforms from there to x."""
     total: Tensor | float = 0.0
-    for module in reversed(transforms):
+    for module in reversed([*transforms]):  # as a plain list, since a ModuleList looks each up by its name
         transform = cast(TransformModule, module)
         u = cast(Tensor, transform._inv_call(x))
         total = total + transform.log_abs_det_jacobian(u, x)
