@@ -7,7 +7,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_vmonf._plate import data_plate
-from pyro_vmonf._validation import check_count, check_positive
+from pyro_vmonf._validation import check_count, check_positive, check_tensor
 from pyro_vmonf.guides.weights import WeightsPosterior
 from pyro_vmonf.labels import Labels, as_labels
 
@@ -119,9 +119,14 @@ class SoftmaxEncoder(PyroModule):
         """Returns log q(z = k | x) without labels: x ``(N, *event)`` → ``(N, K)``.
 
         Raises:
+            TypeError: If x is no tensor, or one of another type than the parameters.
             ValueError: If the network's output is not ``(N, K)``.
         """
-        scores: Tensor = self.network(x)
+        try:
+            scores: Tensor = self.network(x)
+        except (AttributeError, RuntimeError, TypeError):
+            check_tensor("x", x, next(self.parameters(), None))
+            raise
         if scores.shape != (len(x), self.n_components):
             raise ValueError(
                 f"network: expected an output of shape ({len(x)}, {self.n_components}), got {tuple(scores.shape)}"

@@ -9,7 +9,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_vmonf._plate import data_plate
-from pyro_vmonf._validation import check_count
+from pyro_vmonf._validation import check_count, check_tensor
 from pyro_vmonf.components.base import Components
 from pyro_vmonf.labels import Labels, as_labels, is_labelled
 from pyro_vmonf.models.weights import as_weights, log_mean
@@ -140,8 +140,15 @@ class FlowMixture(PyroModule):
             x: The points.
             log_weights: The logarithms log π ``(K,)``. If they are not given, they are the model's, or those of the
                 prior's mean where the weights have a prior.
+
+        Raises:
+            TypeError: If x is no tensor, or one of another type than the parameters.
         """
-        table = self.components.log_prob(x)
+        try:
+            table = self.components.log_prob(x)
+        except (AttributeError, RuntimeError, TypeError):
+            check_tensor("x", x, next(self.parameters(), None))
+            raise
         own = log_mean(self.weights) if log_weights is None else log_weights
         return table + own.reshape(-1, *[1] * (table.dim() - 1))
 

@@ -22,6 +22,7 @@ __all__ = [
     "check_permutation",
     "check_positive",
     "check_seed",
+    "check_tensor",
     "check_weights",
     "check_widths",
 ]
@@ -54,6 +55,21 @@ def check_seed(seed: object) -> int:
     if found >= 2**32:
         raise ValueError(f"seed: expected an integer below 2**32, got {seed!r}")
     return found
+
+
+def check_tensor(name: str, x: object, own: Tensor | None) -> None:
+    """Raises ``TypeError`` if x is no tensor, or one of other numbers than a module, where torch has failed on it.
+
+    Args:
+        name: What the caller calls the argument.
+        x: The points.
+        own: A parameter of the module, or None if it has none.
+    """
+    advice = "evaluate(model, guide, x) of pyro_vmonf takes numbers of any kind"
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}; {advice}")
+    if own is not None and x.dtype != own.dtype:
+        raise TypeError(f"{name}: expected {own.dtype} as the parameters have, got {x.dtype}; {advice}")
 
 
 def check_fraction(name: str, value: object, *, below_one: bool = False) -> float:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pyro_vmonf._io import atomic_write
 
-__all__ = ["Table", "read_table", "write_table"]
+__all__ = ["Table", "read_columns", "read_table", "table_of", "write_table"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -57,7 +57,18 @@ def read_table(
         ValueError: If it is no such file, if a column is not there, or if one holds text.
         ImportError: If pyarrow is missing, which reads CSV, TSV and Parquet.
     """
-    whole = read_columns(Path(path))
+    return table_of(path, read_columns(path), columns=columns, ignore=ignore, label_column=label_column)
+
+
+def table_of(
+    path: str | Path,
+    whole: dict[str, Array],
+    *,
+    columns: Sequence[str] | None = None,
+    ignore: Sequence[str] = (),
+    label_column: str | None = None,
+) -> Table:
+    """Returns points and labels from the columns of a file, as :func:`read_table` does."""
     check_names("label_column", [] if label_column is None else [label_column], whole)
     check_names("columns", columns or [], whole)
     check_names("ignore", ignore, whole)
@@ -91,8 +102,9 @@ def write_table(path: str | Path, columns: dict[str, Array]) -> None:
     atomic_write(target, lambda file: write(file, columns))
 
 
-def read_columns(path: Path) -> dict[str, Array]:
-    """Returns the columns of a file by their names."""
+def read_columns(path: str | Path) -> dict[str, Array]:
+    """Returns the columns of a file by their names; raises as :func:`read_table` does."""
+    path = Path(path)
     read = READERS.get(path.suffix.lower())
     if read is None:
         raise ValueError(f"{path}: expected a file that ends in one of {', '.join(READERS)}")

@@ -11,7 +11,7 @@ from sklearn.datasets import load_iris
 from sklearn.metrics import adjusted_rand_score
 
 from pyro_vmonf import Initializer, evaluate, fit_mixture
-from pyro_vmonf.automatic import Schedule, SearchConfig, arguments, samples
+from pyro_vmonf.automatic import Schedule, SearchConfig, arguments, remembered, samples
 from pyro_vmonf.automatic.blocks import Blocks, points_at_once
 from pyro_vmonf.automatic.columns import (
     ColumnWarning,
@@ -28,7 +28,7 @@ from pyro_vmonf.automatic.judge import Judge
 from pyro_vmonf.automatic.problem import Problem
 from pyro_vmonf.automatic.samples import start_from_sample
 from pyro_vmonf.automatic.search import Search
-from pyro_vmonf.automatic.starts import candidates, gaussians_on
+from pyro_vmonf.automatic.starts import Candidate, candidates, gaussians_on
 from pyro_vmonf.initialization import InitializationWarning
 from pyro_vmonf.initialization import clustering as clusterings
 from pyro_vmonf.initialization.gaussian_mixture import log_joint
@@ -265,3 +265,21 @@ def test_splines_of_features_become_a_part_of_both_modules(monkeypatch):
     sampled, _ = model.sample(200)
     assert bool((sampled - sampled.mean(0)).isfinite().all())
     assert bool(((sampled.mean(0) - x.mean(0)).abs() < 2 * x.std(0)).all())
+
+
+def test_gaussians_are_found_once_and_so_many_are_remembered(monkeypatch):
+    x, weight, rows = torch.randn(40, 2), torch.ones(40), torch.arange(30)
+    shares = torch.rand(40, 2).softmax(1)
+    known = remembered.RememberedGaussians(x, weight)
+    first = known.on(Candidate("array", shares), rows)
+    assert known.on(Candidate("another name", shares), rows) is first
+    for name in ("log_weights", "means", "covariances"):
+        expected = getattr(gaussians_on(Candidate("array", shares), x, weight, rows), name)
+        assert torch.equal(getattr(first, name), expected)
+    other = known.on(Candidate("array", shares, "diag"), rows)
+    assert not torch.equal(other.covariances, first.covariances)
+    assert known.on(Candidate("array", shares), torch.arange(30)) is not first  # equal rows, but others
+    monkeypatch.setattr(remembered, "MOST_NUMBERS", 0)
+    few = remembered.RememberedGaussians(x, weight)
+    few.on(Candidate("array", shares), rows)
+    assert not few.found

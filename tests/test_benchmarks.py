@@ -43,7 +43,7 @@ COMMANDS = {
     ],
     "equal": ["--only", "start"],
     "hostile": ["--kills", "5", "--kinds", "start"],
-    "hostile_tables": ["--cases", "50"],
+    "hostile_tables": ["--cases", "50", "--wide", "1"],
     "size": [],
     "speed": [
         *("step", "fit", "shorter", "scoring", "sampling", "memory", "growth"),

@@ -1,21 +1,25 @@
 """The command on files: what it writes, what it says of what it cannot use, and how it goes on."""
 
 import csv
+import html
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import make_blobs
 
-from pyro_vmonf import cli, evaluate, load
+from pyro_vmonf import VMoNF, VMoNFClassifier, cli, evaluate, load
 from pyro_vmonf.automatic import Schedule, SearchConfig, arguments
-from pyro_vmonf.cli.runs import CHECKPOINT, MIXTURE
+from pyro_vmonf.cli.points import named_columns
+from pyro_vmonf.cli.runs import CHECKPOINT, MIXTURE, Run
 
 pytest.importorskip("pyarrow")
 pytestmark = [
@@ -54,6 +58,12 @@ def rows_of(path):
 
 def run(*given):
     return cli.main([*map(str, given)])
+
+
+def assert_same_mixture(*folders):
+    """Asserts that the mixtures of two runs are equal to the last bit."""
+    one, other = (load(folder / MIXTURE).model.state_dict() for folder in folders)
+    torch.testing.assert_close(one, other, atol=0, rtol=0)
 
 
 @pytest.fixture
@@ -135,7 +145,11 @@ def test_labels_become_classes(tmp_path, data, capsys):
     assert run("fit", data, "--label-column", "kind", "--out", tmp_path / "run", "--json", "--quiet") == 0
     assert json.loads(capsys.readouterr().out)["classes"] == ["x", "y", "z"]
     assert run("predict", tmp_path / "run", data, "--out", tmp_path / "found.csv") == 0
-    assert np.mean([row["class"] == "xyz"[y] for row, y in zip(rows_of(tmp_path / "found.csv"), Y, strict=True)]) > 0.9
+    found = [row["class"] for row in rows_of(tmp_path / "found.csv")]
+    assert np.mean([name == "xyz"[y] for name, y in zip(found, Y, strict=True)]) > 0.9
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    assert VMoNFClassifier.load(tmp_path / "run" / MIXTURE).predict(frame).tolist() == found
+    assert VMoNF.load(tmp_path / "run" / MIXTURE).predict(frame).tolist() == ["xyz".index(name) for name in found]
 
 
 def test_number_of_components_is_chosen(tmp_path, data, capsys):
@@ -213,8 +227,7 @@ def test_a_fit_that_is_interrupted_goes_on(tmp_path, data, monkeypatch, capsys):
     assert run("predict", folder, data, "--out", tmp_path / "x.csv") == 2
     assert "not finished" in capsys.readouterr().err
     assert run("resume", folder, "--quiet") == 0
-    for name, tensor in load(whole / MIXTURE).model.state_dict().items():
-        torch.testing.assert_close(load(folder / MIXTURE).model.state_dict()[name], tensor, atol=0, rtol=0)
+    assert_same_mixture(folder, whole)
 
 
 def test_other_points_are_not_gone_on_with(tmp_path, data, fitted, capsys):
@@ -248,3 +261,87 @@ def test_ctrl_c_ends_with_its_exit_code(tmp_path, data):
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "pyro-vmonf resume" in printed
+
+
+def test_a_column_may_have_a_comma_in_its_name(tmp_path, capsys):
+    pytest.importorskip("plotly")
+    data = written(tmp_path / "points.csv", {"a, cm": X[:, 0], "b": X[:, 1], "c": X[:, 0] + X[:, 1], "d, e": Y})
+    folder = tmp_path / "run"
+    assert run("fit", data, "-k", 3, "--ignore", "d, e", "--ignore", "c", "--out", folder, "--json", "--quiet") == 0
+    assert json.loads(capsys.readouterr().out)["columns"] == ["a, cm", "b"]
+    assert run("report", folder, "--quiet") == 0
+    again = Run.read(folder).command(tmp_path / "again")
+    assert f"--components 3 --columns 'a, cm' --columns b --seed 0 --device cpu --out {tmp_path / 'again'}" in again
+    assert Run.read(folder).command(folder) in html.unescape((folder / "report.html").read_text())
+    assert run(*shlex.split(again)[1:], "--quiet") == 0
+    assert_same_mixture(folder, tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (["a,b"], ["a", "b"]),
+        (["a , b,"], ["a", "b"]),
+        (["b", "a"], ["b", "a"]),
+        (["a, b"], ["a, b"]),
+        (["c", "a,b"], ["c", "a", "b"]),
+        ([" c"], [" c"]),
+        (["nothing"], ["nothing"]),
+        ([], []),
+    ],
+)
+def test_columns_by_their_names(given, found):
+    assert named_columns(given, ["a", "b", "a, b", "c", " c"]) == found
+
+
+def test_a_file_that_was_moved(tmp_path, data, monkeypatch, capsys):
+    pytest.importorskip("plotly")
+    folder, moved = tmp_path / "run", tmp_path / "elsewhere.csv"
+    assert run("fit", data, "--label-column", "kind", "--out", folder, "--quiet") == 0
+    data.rename(moved)
+    assert run("report", folder) == 2
+    expected = f"{data}: the file of the fit is not there; if it is elsewhere: pyro-vmonf report {folder} FILE"
+    assert expected in capsys.readouterr().err
+    assert run("report", folder, moved, "--quiet") == 0
+    assert "60 of 60 rows have a label" in (folder / "report.html").read_text()
+    (tmp_path / "whole").mkdir()
+    (folder / MIXTURE).rename(tmp_path / "whole" / MIXTURE)
+    assert run("resume", folder) == 2
+    assert f"if it is elsewhere: pyro-vmonf resume {folder} FILE" in capsys.readouterr().err
+    assert run("resume", folder, moved, "--quiet") == 0
+    assert_same_mixture(folder, tmp_path / "whole")
+    assert Run.read(folder).data == str(moved)
+
+
+def process(*given):
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "pyro_vmonf", *map(str, given)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such pipes")
+def test_a_pipe_that_is_closed(tmp_path, data, fitted):
+    with process("predict", fitted, data, "--out", tmp_path / "found.csv") as done:
+        done.stdout.close()
+        assert done.stderr.read() == ""
+    assert done.returncode == 141
+    assert len(rows_of(tmp_path / "found.csv")) == 60
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends a signal")
+@pytest.mark.parametrize("seconds", [0.2, 0.5, 1.0])
+def test_ctrl_c_during_the_imports(tmp_path, data, seconds):
+    done = process("predict", tmp_path, data, "--out", tmp_path / "found.csv")
+    time.sleep(seconds)
+    done.send_signal(signal.SIGINT)
+    _, printed = done.communicate(timeout=60)
+    assert "Traceback" not in printed
+    assert done.returncode in (2, 130)  # 2 where it was done, since there is no such run
+
+
+def test_a_warning_of_columns_is_printed_once(tmp_path, capsys):
+    data = written(tmp_path / "points.csv", {"a": X[:, 0], "b": X[:, 1], "c": 0 * Y, "d": Y})
+    assert run("fit", data, "--out", tmp_path / "run") == 0  # the number of components is chosen, too
+    printed = capsys.readouterr().err
+    assert printed.count("columns 2 are constant") == 1
+    assert printed.count("in columns 3 many points share values") == 1

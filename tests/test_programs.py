@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pyro
 import pyro.optim
 import pytest
@@ -9,7 +10,7 @@ import torch
 from pyro import poutine
 from pyro.infer import SVI, Predictive, Trace_ELBO, TraceEnum_ELBO, infer_discrete
 
-from pyro_vmonf.components import RealNVP
+from pyro_vmonf.components import MAF, NSF, RealNVP
 from pyro_vmonf.data import pinwheel
 from pyro_vmonf.evaluation import evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
@@ -271,3 +272,16 @@ def test_z_is_enumerated_in_both_programs():
         site = poutine.trace(program).get_trace(x).nodes["z"]
         assert site["infer"]["enumerate"] == "parallel"
     assert math.isfinite(float(model.evidence(x).sum().detach()))
+
+
+@pytest.mark.parametrize("recipe", [RealNVP, MAF, NSF])
+def test_what_only_evaluate_takes_is_said_to_be_so(recipe):
+    model, guide = FlowMixture(recipe(2, 3)).float(), SoftmaxEncoder(mlp(2, 3), 3).float()
+    x = np.zeros((4, 2))
+    for method in (model.log_joint, model.evidence, model.responsibilities, guide.probs, guide):
+        with pytest.raises(TypeError, match=r"^x: expected a tensor, got ndarray; evaluate\(model, guide, x\)"):
+            method(x)
+        with pytest.raises(TypeError, match=r"^x: expected torch.float32 as the parameters have, got torch.float64;"):
+            method(torch.tensor(x))
+    with pytest.raises(RuntimeError, match="shape"):  # torch's own words where the type is right
+        guide.probs(torch.zeros(4, 3, dtype=torch.float32))

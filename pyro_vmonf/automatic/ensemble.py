@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from functools import cached_property
+from typing import Any, TypeAlias, cast
 
 import torch
 from pyro.distributions.torch_transform import TransformModule
@@ -42,6 +43,10 @@ class Gaussians:
         return Gaussians(weights.log().to(self.log_weights).expand_as(self.log_weights), self.means, self.covariances)
 
 
+Place: TypeAlias = tuple[str, dict[str, Any], str]
+"""The name of a tensor, and the table and the key under which its module has it."""
+
+
 class Ensemble(nn.Module):
     """V mixtures of K flows and their encoders; each begins as a Gaussian mixture, with its responsibilities as q(z|x).
 
@@ -64,6 +69,11 @@ class Ensemble(nn.Module):
         self.encoder = DiscriminantNetwork(features, n_components, stack=size)
         self.has_learned_weights = has_learned_weights
         self.log_weights = nn.Parameter(torch.zeros(size, n_components))
+
+    @cached_property
+    def places(self) -> list[Place]:
+        """Where its tensors are; walks over its modules would take longer than the copies that they are made for."""
+        return list(places_of(self))
 
     @property
     def whitening(self) -> Whitening:
@@ -127,7 +137,7 @@ class Ensemble(nn.Module):
 def through(transforms: nn.ModuleList, x: Tensor) -> tuple[Tensor, Tensor | float]:
     """Returns the images of data x at the base, and the sum of log|det J| of the transforms from there to x."""
     total: Tensor | float = 0.0
-    for module in reversed(transforms):
+    for module in reversed([*transforms]):  # as a plain list, since a ModuleList looks each up by its name
         transform = cast(TransformModule, module)
         u = cast(Tensor, transform._inv_call(x))
         total = total + transform.log_abs_det_jacobian(u, x)
@@ -138,13 +148,19 @@ def through(transforms: nn.ModuleList, x: Tensor) -> tuple[Tensor, Tensor | floa
 
 def tensors_of(ensemble: Ensemble) -> Iterator[tuple[str, Tensor]]:
     """Yields the parameters and buffers of all mixtures as views ``(V, …)``, by names that hold for any warp."""
+    for name, owned, key in ensemble.places:
+        yield name, owned[key].detach().view(ensemble.size, -1)
+    yield "log_weights", ensemble.log_weights.detach()
+
+
+def places_of(ensemble: Ensemble) -> Iterator[Place]:
+    """Yields where the tensors of all mixtures are, by names that hold for any warp."""
     for kind, part in named_parts(ensemble):
         for owner_name, owner in part.named_modules():
-            tensors = [*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False)]
-            for name, tensor in tensors:
-                if not isinstance(owner, Stacked) or len(tensor) == owner.components:
-                    yield f"{kind}.{owner_name}.{name}", tensor.detach().view(ensemble.size, -1)
-    yield "log_weights", ensemble.log_weights.detach()
+            for owned in (owner._parameters, owner._buffers):
+                for name, tensor in owned.items():
+                    if tensor is not None and (not isinstance(owner, Stacked) or len(tensor) == owner.components):
+                        yield f"{kind}.{owner_name}.{name}", owned, name
 
 
 def named_parts(ensemble: Ensemble) -> Iterator[tuple[str, nn.Module]]:

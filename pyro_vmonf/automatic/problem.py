@@ -10,7 +10,8 @@ from pyro_vmonf.automatic.data import EnsembleData
 from pyro_vmonf.automatic.ensemble import Ensemble, Gaussians
 from pyro_vmonf.automatic.folds import Folds, folds_of
 from pyro_vmonf.automatic.marginals import gaussians_behind
-from pyro_vmonf.automatic.starts import Candidate, gaussians_on
+from pyro_vmonf.automatic.remembered import RememberedGaussians
+from pyro_vmonf.automatic.starts import Candidate
 from pyro_vmonf.automatic.warps import WARPS
 from pyro_vmonf.initialization.gaussians import cluster_gaussians
 
@@ -52,6 +53,7 @@ class Problem:
     ) -> None:
         self.x, self.weight, self.k, self.seed = x, weight, n_components, seed
         self.labels, self.weights, self.device = labels, weights, device
+        self.gaussians = RememberedGaussians(x, weight)
         self.folds: Folds = folds_of(len(x), seed) if folds is None else folds
         self.own = torch.arange(len(x)) if own is None else own
         self.held = torch.stack([x[rows] for rows in self.folds.held_out]).to(device)
@@ -82,7 +84,7 @@ class Problem:
         if ensemble.marginal:
             start = gaussians_behind(ensemble, pairs, self.x, self.weight)
         else:
-            start = Gaussians.joined([gaussians_on(one, self.x, self.weight, rows) for rows, one in pairs])
+            start = Gaussians.joined([self.gaussians.on(one, rows) for rows, one in pairs])
         ensemble.set_gaussians(start if self.weights is None else start.weighted(self.weights))
         return ensemble.to(self.device)
 

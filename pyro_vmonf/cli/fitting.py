@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pyro_vmonf.cli.output import Output
-from pyro_vmonf.cli.points import Numbers, checksum, classes_of, complete_points
+from pyro_vmonf.cli.points import Numbers, checksum, classes_of, complete_points, named_columns
 from pyro_vmonf.cli.runs import CHECKPOINT, MIXTURE, Run, RunError
-from pyro_vmonf.tables import Table, read_table
+from pyro_vmonf.tables import Table, read_columns, read_table, table_of
 
 __all__ = ["fit_file", "resume_run"]
 
@@ -20,7 +21,7 @@ def fit_file(
     out: Path,
     components: int | None,
     *,
-    columns: list[str] | None,
+    columns: list[str],
     ignore: list[str],
     label_column: str | None,
     seed: int,
@@ -33,8 +34,8 @@ def fit_file(
         data: The file.
         out: The folder.
         components: The number of components, or None for that which the points choose, with labels their classes.
-        columns: The names of the columns to read, or None for all.
-        ignore: Those of columns to leave out.
+        columns: The columns to read, all if there are none: a name, or several with commas between, each.
+        ignore: Those to leave out, likewise.
         label_column: That of the labels, or None.
         seed: The seed.
         device: Where mixtures are trained.
@@ -42,7 +43,9 @@ def fit_file(
     """
     from pyro_vmonf.estimator.component_count import choose_components
 
-    table = read_table(data, columns=columns, ignore=ignore, label_column=label_column)
+    whole = read_columns(data)
+    chosen, left_out = named_columns(columns, whole), named_columns(ignore, whole)
+    table = table_of(data, whole, columns=chosen or None, ignore=left_out, label_column=label_column)
     points, classes, numbers = points_and_classes(table, data)
     if components is None:
         components = len(classes) or choose_components(points.numpy(), None, seed)
@@ -51,20 +54,28 @@ def fit_file(
     return searched(run, out, points, classes, numbers, output)
 
 
-def resume_run(folder: Path, output: Output) -> dict[str, Any]:
+def resume_run(folder: Path, data: Path | None, output: Output) -> dict[str, Any]:
     """Goes on with a fit that was interrupted, and returns what is to be said of it.
 
+    Args:
+        folder: The folder of the fit.
+        data: The file of its points, if that is at another place than at its beginning.
+        output: What is shown meanwhile.
+
     Raises:
-        RunError: If the folder has no fit, or a finished one, or if the file of its points has changed.
+        RunError: If the folder has no fit, or a finished one, or if the file of its points is not there or has changed.
     """
     run = Run.read(folder)
     if (folder / MIXTURE).exists():
         raise RunError(f"{folder}: the fit is finished")
-    data = Path(run.data)
-    table = read_table(data, columns=run.columns, label_column=run.label_column)
-    points, classes, numbers = points_and_classes(table, data)
+    path = run.file(data, f"pyro-vmonf resume {folder}")
+    table = read_table(path, columns=run.columns, label_column=run.label_column)
+    points, classes, numbers = points_and_classes(table, path)
     if checksum(points, numbers) != run.points:
-        raise RunError(f"{data}: the points are others than those that the fit in {folder} began with")
+        raise RunError(f"{path}: the points are others than those that the fit in {folder} began with")
+    if data is not None:
+        run = replace(run, data=str(data.resolve()))
+        run.write(folder)
     return searched(run, folder, points, classes, numbers, output)
 
 

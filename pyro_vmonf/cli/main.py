@@ -18,6 +18,7 @@ __all__ = ["app", "main"]
 
 OPTIONS = {"columns", "device", "ignore", "label_column", "seed"}
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ends
+NAMES = ": a name, or names with commas between; may be repeated"
 
 app = typer.Typer(
     name="pyro-vmonf",
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        The exit code: 0; 2 with a message where the input cannot be used; 130 where Ctrl-C ended it.
+        The exit code: 0; 2 with a message where the input cannot be used; 130 where Ctrl-C ended it; 141 where its
+        output was a pipe that is closed.
     """
     import torch
 
@@ -98,10 +100,8 @@ def fit(
     data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write the mixture to.")],
     components: Annotated[str, typer.Option("--components", "-k", help="Their number, or auto.")] = "auto",
-    columns: Annotated[
-        str | None, typer.Option(help="The columns to use, with commas between; all by default.")
-    ] = None,
-    ignore: Annotated[str, typer.Option(help="Columns to leave out, with commas between.")] = "",
+    columns: Annotated[list[str] | None, typer.Option(help=f"The columns to use, all by default{NAMES}.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help=f"Columns to leave out{NAMES}.")] = None,
     label_column: Annotated[str | None, typer.Option(help="A column of labels, empty where there is none.")] = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -118,8 +118,8 @@ def fit(
             data,
             out,
             number(components),
-            columns=names(columns) or None,
-            ignore=names(ignore),
+            columns=columns or [],
+            ignore=ignore or [],
             label_column=label_column,
             seed=seed,
             device=device,
@@ -130,12 +130,17 @@ def fit(
 
 
 @app.command()
-def resume(run: RunFolder, as_json: AsJson = False, quiet: Quiet = False) -> None:
+def resume(
+    run: RunFolder,
+    data: Annotated[Path | None, typer.Argument(help="The file of the rows, if it was moved.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
     """Go on with a fit that was interrupted, to the same mixture."""
     from pyro_vmonf.cli.fitting import resume_run
 
     output = Output(as_json=as_json, is_quiet=quiet)
-    interruptible(run, output, lambda: resume_run(run, output))
+    interruptible(run, output, lambda: resume_run(run, data, output))
 
 
 @app.command()
@@ -211,11 +216,6 @@ def interruptible(run: Path, output: Output, work: Callable[[], dict[str, Any]])
         say(f"pyro-vmonf: interrupted; go on with: pyro-vmonf resume {run}")
         signal.signal(signal.SIGINT, before)
         sys.exit(INTERRUPTED)
-
-
-def names(text: str | None) -> list[str]:
-    """Returns names with commas between as a list."""
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 def number(text: str) -> int | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
 __all__ = ["Output", "say"]
+
+PIPE_CLOSED = 141  # the exit code of a command whose output is a pipe that was closed
 
 
 def say(text: str) -> None:
@@ -36,12 +39,13 @@ class Output:
             say(text)
 
     def result(self, values: dict[str, Any]) -> None:
-        """Prints a result."""
-        if self.as_json:
-            print(json.dumps(values, allow_nan=False))
-        else:
-            for name, value in values.items():
-                print(f"{name.replace('_', ' ')}: {shown(value)}")
+        """Prints a result; ends the process with 141, as other tools do, where nobody reads it any more."""
+        lines = [f"{name.replace('_', ' ')}: {shown(value)}" for name, value in values.items()]
+        try:
+            print(json.dumps(values, allow_nan=False) if self.as_json else "\n".join(lines), flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+            sys.exit(PIPE_CLOSED)
 
 
 def shown(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from pyro_vmonf.tables import Table, read_table
 if TYPE_CHECKING:
     from pyro_vmonf.persistence import SavedMixture
 
-__all__ = ["checksum", "classes_of", "complete_points", "is_missing", "points_for"]
+__all__ = ["checksum", "classes_of", "complete_points", "is_missing", "named_columns", "points_for"]
 
 Numbers = npt.NDArray[np.int64]
 
@@ -45,6 +46,17 @@ def points_for(saved: SavedMixture, path: Path) -> Tensor:
             raise
         raise ValueError(f"{path}:{str(error).removeprefix('columns:')}") from error
     return complete_points(table, path)
+
+
+def named_columns(given: Sequence[str], names: Collection[str]) -> list[str]:
+    """Returns the columns that an option names.
+
+    Args:
+        given: What the option was given, each time: the name of a column, or several with commas between.
+        names: The names of all columns of the file, which may have commas themselves.
+    """
+    each = ([text] if text in names else text.split(",") for text in given)
+    return [name if name in names else name.strip() for parts in each for name in parts if name.strip()]
 
 
 def classes_of(labels: npt.NDArray[Any]) -> tuple[list[Json], Numbers]:

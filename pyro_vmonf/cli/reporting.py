@@ -12,7 +12,7 @@ from pyro_vmonf.cli.points import complete_points, is_missing
 from pyro_vmonf.cli.runs import Run, finished
 from pyro_vmonf.estimator import VMoNF
 from pyro_vmonf.report import write_report
-from pyro_vmonf.tables import read_table
+from pyro_vmonf.tables import read_columns, table_of
 
 __all__ = ["report_file"]
 
@@ -27,12 +27,14 @@ def report_file(folder: Path, data: Path | None, out: Path | None) -> dict[str, 
 
     Args:
         folder: The folder of the fit.
-        data: The file of the rows; labels are those of the file that the mixture was fitted to.
+        data: The file of the rows, which has labels where it has the column of labels of the fit.
         out: The page to write, by default ``report.html`` in the folder.
     """
     saved, run = finished(folder), Run.read(folder)
-    path, page = data or Path(run.data), out or folder / "report.html"
-    table = read_table(path, columns=run.columns, label_column=run.label_column if data is None else None)
+    path, page = run.file(data, f"pyro-vmonf report {folder}"), out or folder / "report.html"
+    whole = read_columns(path)
+    label_column = run.label_column if run.label_column in whole else None
+    table = table_of(path, whole, columns=run.columns, label_column=label_column)
     points = complete_points(table, path)
     mixture = VMoNF.from_modules(saved.model, saved.guide, saved.history)
     labels = None if table.labels is None else without_blanks(table.labels)

@@ -62,7 +62,7 @@ class Run:
 
     def command(self, folder: Path) -> str:
         """Returns the command that repeats the fit."""
-        given = ["fit", self.data, "--components", str(self.components), "--columns", ",".join(self.columns)]
+        given = ["fit", self.data, "--components", str(self.components), *options_of(self.columns)]
         given += [] if self.label_column is None else ["--label-column", self.label_column]
         given += ["--seed", str(self.seed), "--device", self.device, "--out", str(folder)]
         return shlex.join(["pyro-vmonf", *given])
@@ -81,7 +81,32 @@ class Run:
             raise RunError(f"--out: there is a finished fit in {folder}; name another folder")
         if (folder / CHECKPOINT).exists():
             raise RunError(f"--out: there is a fit in {folder} to go on with: pyro-vmonf resume {folder}")
+        self.write(folder)
+
+    def write(self, folder: Path) -> None:
+        """Writes the settings to a folder; raises ``OSError`` if it cannot be written."""
         write_json(folder / SETTINGS, asdict(self))
+
+    def file(self, data: Path | None, command: str) -> Path:
+        """Returns the file of the points: that which the user names, or that of the fit.
+
+        Args:
+            data: What the user names, or None.
+            command: What is to be said where the file of the fit is not there any more.
+
+        Raises:
+            RunError: If it is not there.
+        """
+        if data is None and not Path(self.data).is_file():
+            raise RunError(f"{self.data}: the file of the fit is not there; if it is elsewhere: {command} FILE")
+        return data or Path(self.data)
+
+
+def options_of(columns: list[str]) -> list[str]:
+    """Returns the options that name columns: one with commas between, or one each where a name has a comma."""
+    if any("," in name or name != name.strip() for name in columns):
+        return [part for name in columns for part in ("--columns", name)]
+    return ["--columns", ",".join(columns)]
 
 
 def finished(folder: Path, device: str = "cpu") -> SavedMixture:

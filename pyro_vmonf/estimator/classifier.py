@@ -5,17 +5,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
 from pyro_vmonf._validation import check_count
 from pyro_vmonf.estimator.classes import component_labels, read_targets
+from pyro_vmonf.estimator.described import Description
 from pyro_vmonf.estimator.fitting import fit_rows
 from pyro_vmonf.estimator.rows import Array, evaluation_of, read_rows, read_weights, tensor_to_array
+from pyro_vmonf.estimator.saving import SavableEstimator
 from pyro_vmonf.estimator.settings import seed_of, settings_of
 from pyro_vmonf.evaluation.evaluating import Posterior
 from pyro_vmonf.initialization.initializer import Initializer
 from pyro_vmonf.labels import Labels
+from pyro_vmonf.persistence import SavedMixture
 
 __all__ = ["VMoNFClassifier"]
 
@@ -23,7 +26,7 @@ __all__ = ["VMoNFClassifier"]
 # ruff: noqa: N803
 
 
-class VMoNFClassifier(ClassifierMixin, BaseEstimator):
+class VMoNFClassifier(ClassifierMixin, SavableEstimator):
     """A classifier whose classes are components of a mixture of flows; rows without a label are learned from, too.
 
     It is fitted by :func:`~pyro_vmonf.fit_mixture` with labels. NaN, None and pandas's NA stand for no label. In
@@ -53,6 +56,8 @@ class VMoNFClassifier(ClassifierMixin, BaseEstimator):
         >>> classifier.classes_.tolist(), classifier.predict_proba(x).shape
         (['left', 'right'], (100, 2))
     """
+
+    _kind = "VMoNFClassifier"
 
     def __init__(
         self,
@@ -107,10 +112,23 @@ class VMoNFClassifier(ClassifierMixin, BaseEstimator):
         fit = fit_rows(rows, per_class * n_classes, weight, settings, seed, labels=labels)
         owners = np.repeat(np.arange(n_classes), per_class).tolist()
         fit.model.labels, fit.guide.labels = (Labels(owners).to(settings.device) for _ in range(2))
-        self.classes_, self.model_, self.guide_, self.history_ = targets.classes, fit.model, fit.guide, fit.history
-        self.n_iter_, self.converged_ = fit.n_iter, fit.has_converged
-        self.lower_bound_, self.lower_bounds_ = fit.lower_bound, fit.lower_bounds
+        self.classes_ = targets.classes
+        self._keep(fit)
         return self
+
+    @classmethod
+    def _restored(cls, saved: SavedMixture, given: Description) -> "VMoNFClassifier":
+        """Returns the estimator of what a file holds."""
+        cls._check_kind(given)
+        count = saved.model.labels.n_classes
+        if given.classes is None:
+            raise ValueError("expected a classifier, got a mixture without classes, which VMoNF.load opens")
+        if given.classes.shape != (count,):
+            raise ValueError(f"expected {count} classes, got {given.classes.shape}; VMoNF.load opens a mixture alone")
+        found = cls(device=str(saved.guide.temperature.device))
+        found._keep_modules(saved.model, saved.guide, saved.history, given.feature_names)
+        found.classes_ = given.classes
+        return found
 
     def predict_proba(self, X: object, posterior: Posterior = "encoder") -> Array:
         """Returns the probabilities of the classes, ``(N, C)``.

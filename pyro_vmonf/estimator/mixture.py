@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, DensityMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, DensityMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from pyro_vmonf._torch import isolated_random_state
@@ -15,15 +15,18 @@ from pyro_vmonf._validation import check_count
 from pyro_vmonf.checkpointing.history import History
 from pyro_vmonf.estimator.component_count import choose_components
 from pyro_vmonf.estimator.criteria import parameter_count
+from pyro_vmonf.estimator.described import Description
 from pyro_vmonf.estimator.fitting import Fit, fit_rows
 from pyro_vmonf.estimator.moments import moments_of, shaped_covariances
 from pyro_vmonf.estimator.rows import Array, evaluation_of, read_rows, read_weights, tensor_to_array
+from pyro_vmonf.estimator.saving import SavableEstimator
 from pyro_vmonf.estimator.settings import seed_of, settings_of
-from pyro_vmonf.evaluation.evaluating import Posterior, check_kinds, evaluate
+from pyro_vmonf.evaluation.evaluating import Posterior, evaluate
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.initialization.initializer import Initializer
 from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.models.weights import log_mean
+from pyro_vmonf.persistence import SavedMixture
 
 __all__ = ["VMoNF"]
 
@@ -31,7 +34,7 @@ __all__ = ["VMoNF"]
 # ruff: noqa: N803
 
 
-class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, SavableEstimator):
     """A variational mixture of normalizing flows, with the methods of ``sklearn.mixture.GaussianMixture``.
 
     It is fitted by :func:`~pyro_vmonf.fit_mixture`, which standardises the features: Gaussian mixtures and clusterings
@@ -99,8 +102,7 @@ class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         ((100,), (2, 2))
     """
 
-    n_features_in_: int
-    feature_names_in_: npt.NDArray[np.object_]
+    _kind = "VMoNF"
 
     def __init__(
         self,
@@ -186,18 +188,12 @@ class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         return Initializer(evaluate(self.model_, self.guide_, rows).responsibilities.cpu().double())
 
     def _keep(self, fit: Fit) -> None:
-        """Sets the attributes of a fit."""
-        self.history_ = fit.history
-        self.n_iter_, self.converged_ = fit.n_iter, fit.has_converged
-        self.lower_bound_, self.lower_bounds_ = fit.lower_bound, fit.lower_bounds
-        self._keep_modules(fit.model, fit.guide)
-
-    def _keep_modules(self, model: FlowMixture, guide: SoftmaxEncoder) -> None:
-        """Sets the attributes that say what a model and its guide are."""
-        self.model_, self.guide_, self.n_components_ = model, guide, model.n_components
-        own = guide.log_weights()
+        """Sets the attributes of a fit, and those that say what its model and guide are."""
+        super()._keep(fit)
+        self.n_components_ = fit.model.n_components
+        own = fit.guide.log_weights()
         with torch.no_grad():
-            self.weights_: Array = tensor_to_array((log_mean(model.weights) if own is None else own).exp())
+            self.weights_: Array = tensor_to_array((log_mean(fit.model.weights) if own is None else own).exp())
         self._found_moments: tuple[Array, Array] | None = None
 
     def _moments(self) -> tuple[Array, Array]:
@@ -228,9 +224,9 @@ class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, Transfo
     ) -> "VMoNF":
         """Returns a fitted estimator of a model and a guide of one's own, which it shares with the caller.
 
-        They are read in their own floating-point type. What only a fit knows is not there: ``labels_``, ``n_iter_``,
-        ``converged_``, ``lower_bound_`` and ``lower_bounds_``. A further :meth:`fit` replaces them by a mixture of the
-        library's own, with as many components.
+        They are read in their own floating-point type. What only a fit knows is not there: ``labels_``, and where the
+        history has no search, ``n_iter_``, ``converged_``, ``lower_bound_`` and ``lower_bounds_``. A further
+        :meth:`fit` replaces them by a mixture of the library's own, with as many components.
 
         Args:
             model: The model p(x, z) of vectors x.
@@ -240,22 +236,17 @@ class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, Transfo
 
         Raises:
             TypeError: If these are no model and guide.
-            ValueError: If x are no vectors, or the numbers of components differ.
+            ValueError: If x are no vectors, or the numbers of components or of names differ.
         """
-        check_kinds(model, guide)
-        shape = tuple(model.components.event_shape)
-        if len(shape) != 1:
-            raise ValueError(f"model: expected one of vectors x, got one of shape {shape}")
-        if guide.n_components != model.n_components:
-            raise ValueError(f"guide: expected {model.n_components} components, got {guide.n_components}")
-        found = cls(model.n_components, device=str(guide.temperature.device))
-        found.n_features_in_, found.history_ = shape[0], history or History()
-        if feature_names is not None:
-            if len(feature_names) != shape[0]:
-                raise ValueError(f"feature_names: expected {shape[0]}, got {len(feature_names)}")
-            found.feature_names_in_ = np.asarray(feature_names, dtype=object)
-        found._keep_modules(model, guide)
-        return found
+        found = cls()
+        found._keep_modules(model, guide, history, feature_names)
+        return found.set_params(n_components=found.n_components_, device=str(guide.temperature.device))
+
+    @classmethod
+    def _restored(cls, saved: SavedMixture, given: Description) -> "VMoNF":
+        """Returns the estimator of what a file holds."""
+        cls._check_kind(given)
+        return cls.from_modules(saved.model, saved.guide, saved.history, feature_names=given.feature_names)
 
     def predict(self, X: object) -> npt.NDArray[np.int64]:
         """Returns the most probable component of each row by the encoder, ``(N,)``."""

@@ -172,11 +172,23 @@ def clear_caches(module: nn.Module) -> None:
         >>> transform._cached_x_y
         (None, None)
     """
-    for part in module.modules():
+    for part in parts_of(module):
         if isinstance(part, TransformModule):
-            for name in vars(part):
+            state = vars(part)
+            for name in state:
                 if name.startswith("_cached_"):
-                    setattr(part, name, (None, None) if name == "_cached_x_y" else None)
+                    state[name] = (None, None) if name == "_cached_x_y" else None
+
+
+def parts_of(module: nn.Module) -> list[nn.Module]:
+    """Returns a module and all its parts, each once, as ``modules`` does in several times as long."""
+    found, seen = [module], {id(module)}
+    for part in found:  # which grows
+        for child in part._modules.values():
+            if child is not None and id(child) not in seen:
+                seen.add(id(child))
+                found.append(child)
+    return found
 
 
 def bounded(raw: Tensor, bound: float) -> Tensor:
