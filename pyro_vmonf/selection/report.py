@@ -1,5 +1,6 @@
 """What a search for the number of components found, as a table."""
 
+import math
 from dataclasses import dataclass
 
 from pyro_vmonf.checkpointing.history import History
@@ -11,11 +12,11 @@ from pyro_vmonf.selection.trials import Trial
 __all__ = ["Selection", "SelectionRow"]
 
 LEGEND = """\
-valley: nats by which the density between two clusters is lower than in them, at the shallowest; negative in a mode that is cut, inf where
-clusters do not touch
+valley: nats by which the density between two clusters is lower than within them, where it is lowest by least; negative
+  where a mode is cut, inf where no clusters touch
 stability, Gaussian stability: how well the worst cluster is found again in halves of the points (mean Jaccard
-coefficient), by the method named and by a Gaussian mixture; BIC: of Gaussian mixtures, the least is best
-held-out evidence: mean log p(x) of points that the mixture of flows was not fitted to, in nats, the greatest is best
+  coefficient), by the method named and by a Gaussian mixture; BIC: of Gaussian mixtures, the least is best
+held-out evidence: mean log p(x) of points that the mixture of flows was not fitted to, the greatest is best
 overlap: of the two components that share most points, the share of the smaller"""
 
 
@@ -96,4 +97,4 @@ class Selection:
 
 def told(value: float, digits: int) -> str:
     """Returns a number as text, nothing where there is none."""
-    return "" if value != value else f"{value:.{digits}f}"
+    return "" if math.isnan(value) else f"{value:.{digits}f}"
