@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from pyro_vmonf._io import atomic_write
 
-__all__ = ["Table", "read_columns", "read_table", "table_of", "write_table"]
+__all__ = ["Table", "check_target", "csv_text", "read_columns", "read_table", "table_of", "write_table"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -93,13 +94,30 @@ def write_table(path: str | Path, columns: dict[str, Array]) -> None:
         OSError: If the file cannot be written.
         ImportError: If pyarrow is missing, which writes CSV, TSV and Parquet.
     """
+    write, target = check_target(path), Path(path)
+    atomic_write(target, lambda file: write(file, columns))
+
+
+def check_target(path: str | Path) -> Callable[[Any, dict[str, Array]], None]:
+    """Returns what writes columns to a file of a kind; raises as :func:`write_table` does where it cannot be written.
+
+    Args:
+        path: The file.
+    """
     target = Path(path)
     write = WRITERS.get(target.suffix.lower())
     if write is None:
         raise ValueError(f"{path}: expected a name that ends in one of {', '.join(WRITERS)}")
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {target.parent}")
-    atomic_write(target, lambda file: write(file, columns))
+        raise FileNotFoundError(f"{path}: there is no folder {target.parent}; make it first")
+    return write
+
+
+def csv_text(columns: dict[str, Array]) -> str:
+    """Returns columns as the text of a CSV file; raises ``ImportError`` if pyarrow is missing."""
+    file = io.BytesIO()
+    write_delimited(file, columns, ",")
+    return file.getvalue().decode()
 
 
 def read_columns(path: str | Path) -> dict[str, Array]:

@@ -1,32 +1,31 @@
-"""``pyro-vmonf fit`` and ``pyro-vmonf resume``."""
+"""``pyro-vmonf fit``: a mixture of the rows of a file, in a folder."""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pyro_vmonf._io import Json
 from pyro_vmonf.cli.output import Output
-from pyro_vmonf.cli.points import Numbers, checksum, classes_of, complete_points, named_columns
-from pyro_vmonf.cli.runs import CHECKPOINT, MIXTURE, Run, RunError
-from pyro_vmonf.tables import Table, read_columns, read_table, table_of
+from pyro_vmonf.cli.points import Columns, Rows, rows_of
+from pyro_vmonf.cli.runs import CHECKPOINT, MIXTURE, Run, checkpoints
 
-__all__ = ["fit_file", "resume_run"]
+if TYPE_CHECKING:
+    from pyro_vmonf.checkpointing import History
+    from pyro_vmonf.guides import SoftmaxEncoder
+    from pyro_vmonf.models import FlowMixture
+
+__all__ = ["fit_file", "fitted", "kept"]
+
+MOST = 10  # components, where the points choose
 
 
 def fit_file(
-    data: Path,
-    out: Path,
-    components: int | None,
-    *,
-    columns: list[str],
-    ignore: list[str],
-    label_column: str | None,
-    seed: int,
-    device: str,
-    output: Output,
+    data: Path, out: Path, components: int | None, columns: Columns, *, seed: int, device: str, output: Output
 ) -> dict[str, Any]:
     """Fits a mixture to a file, writes it to a folder, and returns what is to be said of it.
 
@@ -34,93 +33,91 @@ def fit_file(
         data: The file.
         out: The folder.
         components: The number of components, or None for that which the points choose, with labels their classes.
-        columns: The columns to read, all if there are none: a name, or several with commas between, each.
-        ignore: Those to leave out, likewise.
-        label_column: That of the labels, or None.
+        columns: The columns to read.
         seed: The seed.
         device: Where mixtures are trained.
         output: What is shown meanwhile.
-    """
-    from pyro_vmonf.estimator.component_count import choose_components
-
-    whole = read_columns(data)
-    chosen, left_out = named_columns(columns, whole), named_columns(ignore, whole)
-    table = table_of(data, whole, columns=chosen or None, ignore=left_out, label_column=label_column)
-    points, classes, numbers = points_and_classes(table, data)
-    if components is None:
-        components = len(classes) or choose_components(points.numpy(), None, seed)
-    run = Run(str(data.resolve()), components, table.names, label_column, seed, device, checksum(points, numbers))
-    run.begin(out)
-    return searched(run, out, points, classes, numbers, output)
-
-
-def resume_run(folder: Path, data: Path | None, output: Output) -> dict[str, Any]:
-    """Goes on with a fit that was interrupted, and returns what is to be said of it.
-
-    Args:
-        folder: The folder of the fit.
-        data: The file of its points, if that is at another place than at its beginning.
-        output: What is shown meanwhile.
 
     Raises:
-        RunError: If the folder has no fit, or a finished one, or if the file of its points is not there or has changed.
+        ValueError: If there are fewer components than classes.
     """
-    run = Run.read(folder)
-    if (folder / MIXTURE).exists():
-        raise RunError(f"{folder}: the fit is finished")
-    path = run.file(data, f"pyro-vmonf resume {folder}")
-    table = read_table(path, columns=run.columns, label_column=run.label_column)
-    points, classes, numbers = points_and_classes(table, path)
-    if checksum(points, numbers) != run.points:
-        raise RunError(f"{path}: the points are others than those that the fit in {folder} began with")
-    if data is not None:
-        run = replace(run, data=str(data.resolve()))
-        run.write(folder)
-    return searched(run, folder, points, classes, numbers, output)
+    rows = rows_of(columns.read(data), data)
+    if components is not None and len(rows.classes) > components:
+        raise ValueError(
+            f"--components: expected at least {len(rows.classes)}, the number of classes, got {components}"
+        )
+    number = components or len(rows.classes) or None
+    run = Run(str(data.resolve()), number, rows.names, columns.label, seed, device, rows.checksum)
+    run.begin(out)
+    return fitted(run, out, rows, output)
 
 
-def points_and_classes(table: Table, path: Path) -> tuple[torch.Tensor, list[Any], Numbers | None]:
-    """Returns the points of a table, the classes among its labels, and the number of each row's class."""
-    classes, numbers = ([], None) if table.labels is None else classes_of(table.labels)
-    return complete_points(table, path), classes, numbers
-
-
-def searched(
-    run: Run, folder: Path, points: torch.Tensor, classes: list[Any], numbers: Numbers | None, output: Output
-) -> dict[str, Any]:
-    """Fits a mixture and writes it to the folder of a run."""
+def fitted(run: Run, folder: Path, rows: Rows, output: Output) -> dict[str, Any]:
+    """Fits the mixture of a run, writes it to the folder, and returns what is to be said of it."""
     from pyro_vmonf.automatic import fit_mixture
     from pyro_vmonf.checkpointing.history import report_of
-    from pyro_vmonf.evaluation import evaluate
-    from pyro_vmonf.persistence import save
 
-    if len(classes) > run.components:
-        raise ValueError(f"--components: expected at least {len(classes)}, the number of classes, got {run.components}")
-    checkpoint = folder / CHECKPOINT
+    number = run.components or counted(run, folder, rows, output)
     model, guide, history = fit_mixture(
-        points,
-        run.components,
-        numbers,
-        checkpoint=checkpoint,
+        rows.points,
+        number,
+        rows.numbers,
+        checkpoint=folder / CHECKPOINT,
         device=run.device,
         seed=run.seed,
         progress=output.shows_progress,
     )
-    save(folder / MIXTURE, model, guide, history, columns=list(run.columns), classes=classes)
-    checkpoint.unlink(missing_ok=True)
-    evidence, search = evaluate(model, guide, points).evidence.mean(), report_of(history)
-    output.note(str(search))
+    output.note(str(report_of(history)))
+    return kept(run, folder, rows, rows.classes, model, guide, history)
+
+
+def counted(run: Run, folder: Path, rows: Rows, output: Output) -> int:
+    """Returns the number of components that the points choose, and keeps it in the folder of the run."""
+    from pyro_vmonf.selection import count_components
+
+    output.note(f"choosing the number of components, from 1 to {MOST} …")
+    found = count_components(rows.points, range(1, MOST + 1), device=run.device, seed=run.seed)
+    output.note(
+        f"{found.n_components} chosen: {found.modes} by modes, {found.gaussians} by Gaussian components; "
+        "pyro-vmonf select shows the criteria"
+    )
+    replace(run, components=found.n_components).write(folder)
+    return found.n_components
+
+
+def kept(
+    run: Run, folder: Path, rows: Rows, classes: list[Json], model: FlowMixture, guide: SoftmaxEncoder, history: History
+) -> dict[str, Any]:
+    """Writes the mixture of a run to its folder, and returns what is to be said of it.
+
+    Args:
+        run: The run.
+        folder: Its folder.
+        rows: Its rows.
+        classes: The classes that the first components are.
+        model: The model.
+        guide: Its guide.
+        history: What its fit tried.
+    """
+    from pyro_vmonf.checkpointing.history import report_of
+    from pyro_vmonf.evaluation import evaluate
+    from pyro_vmonf.persistence import save
+
+    save(folder / MIXTURE, model, guide, history, columns=list(rows.names), classes=classes)
+    for path in checkpoints(folder):
+        path.unlink()
+    choice = report_of(history).choice
     return {
         "run": str(folder),
-        "rows": len(points),
-        "columns": list(run.columns),
-        "components": run.components,
+        "rows": len(rows.points),
+        "columns": rows.names,
+        "components": model.n_components,
         "classes": classes,
-        "weights": [round(float(weight), 6) for weight in shares(guide, model)],
-        "start": search.choice.start,
-        "flows": search.choice.warp,
-        "log_density": float(evidence),
-        "next": f"pyro-vmonf predict {folder} {run.data} --out predictions.csv",
+        "weights": [round(weight, 6) for weight in shares(guide, model)],
+        "start": choice.start,
+        "flows": choice.warp,
+        "log_density": float(evaluate(model, guide, rows.points).evidence.mean()),
+        "next": shlex.join(["pyro-vmonf", "predict", str(folder), run.data, "--out", "predictions.csv"]),
     }
 
 

@@ -6,19 +6,30 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from enum import Enum
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pyro_vmonf.cli.output import Output, say
+from pyro_vmonf.cli.output import Output, Result, say
+from pyro_vmonf.cli.words import in_words_of_the_shell
 
 __all__ = ["app", "main"]
 
-OPTIONS = {"columns", "device", "ignore", "label_column", "seed"}
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ends
 NAMES = ": a name, or names with commas between; may be repeated"
+
+
+class Clusters(str, Enum):
+    """What a cluster is."""
+
+    auto = "auto"
+    modes = "modes"
+    components = "components"
+
 
 app = typer.Typer(
     name="pyro-vmonf",
@@ -30,7 +41,12 @@ app = typer.Typer(
 
 Data = Annotated[Path, typer.Argument(help="A file of rows: .csv, .tsv, .npy, .npz or .parquet.")]
 RunFolder = Annotated[Path, typer.Argument(help="The folder that fit made.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write: .csv, .tsv, .npz or .parquet.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="The file to write: .csv, .tsv, .npz or .parquet; else CSV is printed."),
+]
+ColumnNames = Annotated[list[str] | None, typer.Option("--columns", help=f"The columns to use, by default all{NAMES}.")]
+Ignored = Annotated[list[str] | None, typer.Option("--ignore", help=f"Columns to leave out{NAMES}.")]
 Seed = Annotated[int, typer.Option(help="The seed of all that is random.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
@@ -57,26 +73,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def in_words_of_the_shell(text: str) -> str:
-    """Returns a message that begins with the name of an argument with that of the option in its place."""
-    name, _, rest = text.partition(":")
-    if name == "x":
-        return f"the rows:{rest}"
-    return f"--{name.replace('_', '-')}:{rest}" if name in OPTIONS else text
-
-
 def told(message: Warning | str, *_: Any) -> None:
     """Prints a warning as a line."""
-    say(f"pyro-vmonf: warning: {message}")
+    say(f"pyro-vmonf: warning: {in_words_of_the_shell(str(message))}")
 
 
-def with_warnings(output: Output, work: Callable[[], dict[str, Any]]) -> None:
+def with_warnings(output: Output, work: Callable[[], dict[str, Any] | Result]) -> None:
     """Does the work of a command, prints its warnings as lines, and then its result."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore" if output.is_quiet else "default")
         warnings.showwarning = told  # type: ignore[assignment]
-        values = work()
-    output.result(values)
+        found = work()
+    output.result(found if isinstance(found, Result) else Result(found))
 
 
 def show_version(is_asked: bool) -> None:
@@ -99,9 +107,11 @@ def common(
 def fit(
     data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write the mixture to.")],
-    components: Annotated[str, typer.Option("--components", "-k", help="Their number, or auto.")] = "auto",
-    columns: Annotated[list[str] | None, typer.Option(help=f"The columns to use, all by default{NAMES}.")] = None,
-    ignore: Annotated[list[str] | None, typer.Option(help=f"Columns to leave out{NAMES}.")] = None,
+    components: Annotated[
+        str, typer.Option("--components", "-k", help="Their number; auto: as select chooses it, or one for each label.")
+    ] = "auto",
+    columns: ColumnNames = None,
+    ignore: Ignored = None,
     label_column: Annotated[str | None, typer.Option(help="A column of labels, empty where there is none.")] = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -110,22 +120,52 @@ def fit(
 ) -> None:
     """Fit a mixture to the rows of a file; Ctrl-C leaves a state to go on from."""
     from pyro_vmonf.cli.fitting import fit_file
+    from pyro_vmonf.cli.points import Columns
 
-    output = Output(as_json=as_json, is_quiet=quiet)
+    output, number = Output(as_json=as_json, is_quiet=quiet), number_of(components)
+    read = Columns(columns or [], ignore or [], label_column)
+    work = partial(fit_file, data, out, number, read, seed=seed, device=device, output=output)
+    interruptible(out, output, work)
 
-    def work() -> dict[str, Any]:
-        return fit_file(
-            data,
-            out,
-            number(components),
-            columns=columns or [],
-            ignore=ignore or [],
-            label_column=label_column,
-            seed=seed,
-            device=device,
-            output=output,
-        )
 
+@app.command()
+def select(
+    data: Data,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The folder for the mixture with the number chosen, as of fit.")
+    ] = None,
+    least: Annotated[int, typer.Option(min=1, help="The least number of components to try.")] = 1,
+    most: Annotated[int, typer.Option(min=1, help="The greatest.")] = 12,
+    clusters: Annotated[
+        Clusters, typer.Option(help="A cluster is a mode that stands alone, a Gaussian component, or as data show.")
+    ] = Clusters.auto,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fit the number chosen alone: neither held-out evidence nor overlap.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(help="The number of processes; -1 for one for each core.")] = 1,
+    plot: Annotated[Path | None, typer.Option(help="A file for a picture of the table: .png, .pdf, .svg, …")] = None,
+    columns: ColumnNames = None,
+    ignore: Ignored = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="A column of labels to compare the clusters with; it does not choose.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Choose the number of components; print the criteria of each number, and why."""
+    from pyro_vmonf.cli.points import Columns
+    from pyro_vmonf.cli.runs import Choosing
+    from pyro_vmonf.cli.selecting import select_file
+
+    if least > most:
+        raise typer.BadParameter(f"expected at most --most {most}, got {least}", param_hint="--least")
+    if jobs < 1 and jobs != -1:
+        raise typer.BadParameter(f"expected a number of at least 1, or -1, got {jobs}", param_hint="--jobs")
+    output, choosing = Output(as_json=as_json, is_quiet=quiet), Choosing(least, most, clusters.value, quick, jobs)
+    read = Columns(columns or [], ignore or [], label_column)
+    work = partial(select_file, data, out, read, choosing, plot=plot, seed=seed, device=device, output=output)
     interruptible(out, output, work)
 
 
@@ -136,8 +176,8 @@ def resume(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a fit that was interrupted, to the same mixture."""
-    from pyro_vmonf.cli.fitting import resume_run
+    """Go on with a fit or a selection that was interrupted, to the same mixture."""
+    from pyro_vmonf.cli.resuming import resume_run
 
     output = Output(as_json=as_json, is_quiet=quiet)
     interruptible(run, output, lambda: resume_run(run, data, output))
@@ -145,9 +185,14 @@ def resume(
 
 @app.command()
 def predict(
-    run: RunFolder, data: Data, out: Out, device: Device = "cpu", as_json: AsJson = False, quiet: Quiet = False
+    run: RunFolder,
+    data: Data,
+    out: Out = None,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Write each row's component or class, its probabilities and its log-density."""
+    """Write or print each row's component or class, its probabilities and its log-density."""
     from pyro_vmonf.cli.using import predict_file
 
     with_warnings(Output(as_json=as_json, is_quiet=quiet), lambda: predict_file(run, data, out, device))
@@ -164,14 +209,14 @@ def score(run: RunFolder, data: Data, device: Device = "cpu", as_json: AsJson = 
 @app.command()
 def sample(
     run: RunFolder,
-    out: Out,
+    out: Out = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="The number of rows.")] = 1000,
     seed: Seed = 0,
     device: Device = "cpu",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write rows drawn from the mixture, and the component of each."""
+    """Write or print rows drawn from the mixture, and the component of each."""
     from pyro_vmonf.cli.using import sample_file
 
     with_warnings(Output(as_json=as_json, is_quiet=quiet), lambda: sample_file(run, count, out, seed, device))
@@ -207,18 +252,21 @@ def reproduce(
     reproduce_experiment(experiment, out, seed=seed, epochs=epochs, device=device, threads=threads, progress=not quiet)
 
 
-def interruptible(run: Path, output: Output, work: Callable[[], dict[str, Any]]) -> None:
+def interruptible(run: Path | None, output: Output, work: Callable[[], dict[str, Any] | Result]) -> None:
     """Does a fit; where Ctrl-C ends it, says how to go on."""
+    from pyro_vmonf.cli.runs import resuming
+
     try:
         with_warnings(output, work)
     except KeyboardInterrupt:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would cut the message short
-        say(f"pyro-vmonf: interrupted; go on with: pyro-vmonf resume {run}")
+        further = "only with --out is a state kept to go on from" if run is None else f"go on with: {resuming(run)}"
+        say(f"pyro-vmonf: interrupted; {further}")
         signal.signal(signal.SIGINT, before)
         sys.exit(INTERRUPTED)
 
 
-def number(text: str) -> int | None:
+def number_of(text: str) -> int | None:
     """Returns a number of components, or None for ``auto``."""
     if text == "auto":
         return None

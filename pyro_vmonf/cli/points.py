@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,67 @@ from torch import Tensor
 from pyro_vmonf._io import Json
 from pyro_vmonf.architecture import digest
 from pyro_vmonf.automatic.columns import check_complete
-from pyro_vmonf.tables import Table, read_table
+from pyro_vmonf.tables import Table, read_columns, read_table, table_of
 
 if TYPE_CHECKING:
     from pyro_vmonf.persistence import SavedMixture
 
-__all__ = ["checksum", "classes_of", "complete_points", "is_missing", "named_columns", "points_for"]
+__all__ = ["Columns", "Rows", "classes_of", "complete_points", "is_missing", "named_columns", "points_for", "rows_of"]
 
 Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a file that are read, as options name them.
+
+    Attributes:
+        chosen: Those to read, all if there are none: a name, or several with commas between, each.
+        ignored: Those to leave out, likewise.
+        label: That of the labels, or None.
+    """
+
+    chosen: Sequence[str] = ()
+    ignored: Sequence[str] = ()
+    label: str | None = None
+
+    def read(self, path: Path) -> Table:
+        """Returns the table of a file; raises as :func:`~pyro_vmonf.tables.read_table` does."""
+        whole = read_columns(path)
+        chosen, ignored = named_columns(self.chosen, whole), named_columns(self.ignored, whole)
+        return table_of(path, whole, columns=chosen or None, ignore=ignored, label_column=self.label)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a file.
+
+    Attributes:
+        points: The points ``(N, D)``.
+        names: The names of their columns.
+        classes: The classes among the labels, sorted.
+        numbers: The number of each row's class ``(N,)``, −1 where it has no label; None without labels.
+    """
+
+    points: Tensor
+    names: list[str]
+    classes: list[Json]
+    numbers: Numbers | None
+
+    @property
+    def checksum(self) -> str:
+        """A checksum of the points and the numbers of their classes."""
+        return digest(self.points) + ("" if self.numbers is None else digest(torch.as_tensor(self.numbers)))
+
+
+def rows_of(table: Table, path: Path) -> Rows:
+    """Returns the rows of a table that was read from a file.
+
+    Raises:
+        ValueError: If columns have missing values, or labels are no classes.
+    """
+    classes, numbers = ([], None) if table.labels is None else classes_of(table.labels)
+    return Rows(complete_points(table, path), table.names, classes, numbers)
 
 
 def complete_points(table: Table, path: Path) -> Tensor:
@@ -79,8 +133,3 @@ def classes_of(labels: npt.NDArray[Any]) -> tuple[list[Json], Numbers]:
 def is_missing(label: Any) -> bool:
     """Returns whether a label stands for none."""
     return label is None or label == "" or bool(label != label)
-
-
-def checksum(points: Tensor, numbers: Numbers | None) -> str:
-    """Returns a checksum of points and the numbers of their classes."""
-    return digest(points) + ("" if numbers is None else digest(torch.as_tensor(numbers)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def report_file(folder: Path, data: Path | None, out: Path | None) -> dict[str, 
         out: The page to write, by default ``report.html`` in the folder.
     """
     saved, run = finished(folder), Run.read(folder)
-    path, page = run.file(data, f"pyro-vmonf report {folder}"), out or folder / "report.html"
+    path, page = run.file(data, shlex.join(["pyro-vmonf", "report", str(folder)])), out or folder / "report.html"
     whole = read_columns(path)
     label_column = run.label_column if run.label_column in whole else None
     table = table_of(path, whole, columns=run.columns, label_column=label_column)

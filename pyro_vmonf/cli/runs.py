@@ -6,14 +6,14 @@ import json
 import shlex
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyro_vmonf._io import writable_folder, write_json
 
 if TYPE_CHECKING:
     from pyro_vmonf.persistence import SavedMixture
 
-__all__ = ["CHECKPOINT", "MIXTURE", "Run", "RunError", "finished"]
+__all__ = ["CHECKPOINT", "MIXTURE", "Choosing", "Run", "RunError", "checkpoints", "finished", "resuming"]
 
 SETTINGS, MIXTURE, CHECKPOINT = "run.json", "mixture.safetensors", "search.safetensors"
 
@@ -23,26 +23,52 @@ class RunError(ValueError):
 
 
 @dataclass(frozen=True)
+class Choosing:
+    """How ``select`` chooses the number of components.
+
+    Attributes:
+        least: The least number that is tried.
+        most: The greatest.
+        clusters: What a cluster is.
+        quick: Whether a mixture is fitted with the number chosen alone.
+        jobs: The number of processes.
+    """
+
+    least: int
+    most: int
+    clusters: str
+    quick: bool
+    jobs: int
+
+    def options(self) -> list[str]:
+        """Returns the options of the command that say so."""
+        given = ["--least", str(self.least), "--most", str(self.most), "--clusters", self.clusters]
+        return [*given, *(["--quick"] if self.quick else []), *(["--jobs", str(self.jobs)] if self.jobs != 1 else [])]
+
+
+@dataclass(frozen=True)
 class Run:
     """What a fit by the command was asked for.
 
     Attributes:
         data: The file of the points.
-        components: The number of components.
+        components: The number of components, or None until the points have chosen it.
         columns: The names of the columns.
         label_column: That of the labels, or None.
         seed: The seed.
         device: Where mixtures are trained.
         points: A checksum of the points and labels.
+        choosing: How ``select`` chooses the number of components, or None for ``fit``.
     """
 
     data: str
-    components: int
+    components: int | None
     columns: list[str]
     label_column: str | None
     seed: int
     device: str
     points: str
+    choosing: Choosing | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Run:
@@ -55,14 +81,19 @@ class Run:
         if not path.is_file():
             raise RunError(f"{folder}: expected the folder of a fit, but there is no {SETTINGS} in it")
         try:
-            given = json.loads(path.read_text())
-            return cls(**{field.name: given[field.name] for field in fields(cls)})
-        except (ValueError, KeyError, TypeError) as error:
+            given: dict[str, Any] = json.loads(path.read_text())
+            known = {field.name: given[field.name] for field in fields(cls) if field.name in given}
+            choosing = known.pop("choosing", None)
+            return cls(**known, choosing=None if choosing is None else Choosing(**choosing))
+        except (ValueError, TypeError) as error:
             raise RunError(f"{path}: expected the settings of a fit, got something else ({error!r})") from error
 
     def command(self, folder: Path) -> str:
         """Returns the command that repeats the fit."""
-        given = ["fit", self.data, "--components", str(self.components), *options_of(self.columns)]
+        given = ["fit", self.data, "--components", "auto" if self.components is None else str(self.components)]
+        if self.choosing is not None:
+            given = ["select", self.data, *self.choosing.options()]
+        given += options_of(self.columns)
         given += [] if self.label_column is None else ["--label-column", self.label_column]
         given += ["--seed", str(self.seed), "--device", self.device, "--out", str(folder)]
         return shlex.join(["pyro-vmonf", *given])
@@ -79,8 +110,8 @@ class Run:
         writable_folder("--out", folder)
         if (folder / MIXTURE).exists():
             raise RunError(f"--out: there is a finished fit in {folder}; name another folder")
-        if (folder / CHECKPOINT).exists():
-            raise RunError(f"--out: there is a fit in {folder} to go on with: pyro-vmonf resume {folder}")
+        if checkpoints(folder):
+            raise RunError(f"--out: there is a fit in {folder} to go on with: {resuming(folder)}")
         self.write(folder)
 
     def write(self, folder: Path) -> None:
@@ -102,6 +133,17 @@ class Run:
         return data or Path(self.data)
 
 
+def checkpoints(folder: Path) -> list[Path]:
+    """Returns the checkpoints of an unfinished run: that of a fit, or of a selection those of all numbers."""
+    checkpoint = Path(CHECKPOINT)
+    return sorted(folder.glob(f"{checkpoint.stem}*{checkpoint.suffix}"))
+
+
+def resuming(folder: Path) -> str:
+    """Returns the command that goes on with a run."""
+    return shlex.join(["pyro-vmonf", "resume", str(folder)])
+
+
 def options_of(columns: list[str]) -> list[str]:
     """Returns the options that name columns: one with commas between, or one each where a name has a comma."""
     if any("," in name or name != name.strip() for name in columns):
@@ -120,5 +162,5 @@ def finished(folder: Path, device: str = "cpu") -> SavedMixture:
 
     Run.read(folder)
     if not (folder / MIXTURE).exists():
-        raise RunError(f"{folder}: the fit is not finished; go on with it: pyro-vmonf resume {folder}")
+        raise RunError(f"{folder}: the fit is not finished; go on with it: {resuming(folder)}")
     return load(folder / MIXTURE, device=device)
