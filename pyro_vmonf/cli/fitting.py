@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["fit_file", "fitted", "kept"]
 
-MOST = 10  # components, where the points choose
-
 
 def fit_file(
     data: Path, out: Path, components: int | None, columns: Columns, *, seed: int, device: str, output: Output
@@ -57,10 +55,12 @@ def fitted(run: Run, folder: Path, rows: Rows, output: Output) -> dict[str, Any]
     from pyro_vmonf.automatic import fit_mixture
     from pyro_vmonf.checkpointing.history import report_of
 
-    number = run.components or counted(run, folder, rows, output)
+    if run.components is None:
+        run = counted(run, rows, output)
+        run.write(folder)
     model, guide, history = fit_mixture(
         rows.points,
-        number,
+        run.components,
         rows.numbers,
         checkpoint=folder / CHECKPOINT,
         device=run.device,
@@ -71,18 +71,15 @@ def fitted(run: Run, folder: Path, rows: Rows, output: Output) -> dict[str, Any]
     return kept(run, folder, rows, rows.classes, model, guide, history)
 
 
-def counted(run: Run, folder: Path, rows: Rows, output: Output) -> int:
-    """Returns the number of components that the points choose, and keeps it in the folder of the run."""
-    from pyro_vmonf.selection import count_components
+def counted(run: Run, rows: Rows, output: Output) -> Run:
+    """Returns a run with the number of components that the points choose, and why."""
+    from pyro_vmonf.estimator.component_count import MOST_COMPONENTS, choose_components
 
-    output.note(f"choosing the number of components, from 1 to {MOST} …")
-    found = count_components(rows.points, range(1, MOST + 1), device=run.device, seed=run.seed)
-    output.note(
-        f"{found.n_components} chosen: {found.modes} by modes, {found.gaussians} by Gaussian components; "
-        "pyro-vmonf select shows the criteria"
-    )
-    replace(run, components=found.n_components).write(folder)
-    return found.n_components
+    output.note(f"choosing the number of components, up to {MOST_COMPONENTS} …")
+    found = choose_components(rows.points.numpy(), None, run.seed)
+    counts = f"{found.modes} by modes, {found.gaussians} by Gaussian components"
+    output.note(f"{found.n_components} chosen ({counts}); for all criteria: pyro-vmonf select")
+    return replace(run, components=found.n_components, reasons=found.reasons)
 
 
 def kept(
@@ -103,10 +100,11 @@ def kept(
     from pyro_vmonf.evaluation import evaluate
     from pyro_vmonf.persistence import save
 
+    search = report_of(history)
+    search.reasons[:0] = run.reasons
     save(folder / MIXTURE, model, guide, history, columns=list(rows.names), classes=classes)
     for path in checkpoints(folder):
         path.unlink()
-    choice = report_of(history).choice
     return {
         "run": str(folder),
         "rows": len(rows.points),
@@ -114,8 +112,8 @@ def kept(
         "components": model.n_components,
         "classes": classes,
         "weights": [round(weight, 6) for weight in shares(guide, model)],
-        "start": choice.start,
-        "flows": choice.warp,
+        "start": search.choice.start,
+        "flows": search.choice.warp,
         "log_density": float(evaluate(model, guide, rows.points).evidence.mean()),
         "next": shlex.join(["pyro-vmonf", "predict", str(folder), run.data, "--out", "predictions.csv"]),
     }

@@ -163,9 +163,10 @@ def select(
         raise typer.BadParameter(f"expected at most --most {most}, got {least}", param_hint="--least")
     if jobs < 1 and jobs != -1:
         raise typer.BadParameter(f"expected a number of at least 1, or -1, got {jobs}", param_hint="--jobs")
-    output, choosing = Output(as_json=as_json, is_quiet=quiet), Choosing(least, most, clusters.value, quick, jobs)
-    read = Columns(columns or [], ignore or [], label_column)
-    work = partial(select_file, data, out, read, choosing, plot=plot, seed=seed, device=device, output=output)
+    picture = None if plot is None else str(plot.resolve())
+    choosing = Choosing(least, most, clusters.value, quick, jobs, picture)
+    output, read = Output(as_json=as_json, is_quiet=quiet), Columns(columns or [], ignore or [], label_column)
+    work = partial(select_file, data, out, read, choosing, seed=seed, device=device, output=output)
     interruptible(out, output, work)
 
 

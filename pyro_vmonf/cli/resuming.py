@@ -34,7 +34,7 @@ def resume_run(folder: Path, data: Path | None, output: Output) -> Result:
         run = replace(run, data=str(data.resolve()))
         run.write(folder)
     if run.choosing is not None:
-        return selected(run, run.choosing, folder, rows, None, output)
+        return selected(run, run.choosing, folder, rows, output)
     return Result(fitted(run, folder, rows, output))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class Choosing:
         clusters: What a cluster is.
         quick: Whether a mixture is fitted with the number chosen alone.
         jobs: The number of processes.
+        plot: The file for a picture of the table, or None.
     """
 
     least: int
@@ -39,11 +40,14 @@ class Choosing:
     clusters: str
     quick: bool
     jobs: int
+    plot: str | None = None
 
     def options(self) -> list[str]:
         """Returns the options of the command that say so."""
         given = ["--least", str(self.least), "--most", str(self.most), "--clusters", self.clusters]
-        return [*given, *(["--quick"] if self.quick else []), *(["--jobs", str(self.jobs)] if self.jobs != 1 else [])]
+        given += ["--quick"] if self.quick else []
+        given += ["--jobs", str(self.jobs)] if self.jobs != 1 else []
+        return given if self.plot is None else [*given, "--plot", self.plot]
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Run:
         device: Where mixtures are trained.
         points: A checksum of the points and labels.
         choosing: How ``select`` chooses the number of components, or None for ``fit``.
+        reasons: Why the points have chosen their number, in sentences.
     """
 
     data: str
@@ -69,6 +74,7 @@ class Run:
     device: str
     points: str
     choosing: Choosing | None = None
+    reasons: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, folder: Path) -> Run:
@@ -82,7 +88,7 @@ class Run:
             raise RunError(f"{folder}: expected the folder of a fit, but there is no {SETTINGS} in it")
         try:
             given: dict[str, Any] = json.loads(path.read_text())
-            known = {field.name: given[field.name] for field in fields(cls) if field.name in given}
+            known = {one.name: given[one.name] for one in fields(cls) if one.name in given}
             choosing = known.pop("choosing", None)
             return cls(**known, choosing=None if choosing is None else Choosing(**choosing))
         except (ValueError, TypeError) as error:

@@ -1,17 +1,18 @@
-"""The search for the number of components."""
+"""The number of components by merging those that share points."""
 
 import pandas as pd
 import pytest
 import torch
 
-from pyro_vmonf import plots, selection
+from pyro_vmonf import plots
 from pyro_vmonf.components import RealNVP
 from pyro_vmonf.data import pinwheel
 from pyro_vmonf.evaluation import accuracy, evaluate
 from pyro_vmonf.guides import SoftmaxEncoder, mlp
 from pyro_vmonf.initialization import Initializer
 from pyro_vmonf.models import FlowMixture
-from pyro_vmonf.selection import choose, effective_parameters, merge, overlaps, select_components
+from pyro_vmonf.selection import merging
+from pyro_vmonf.selection.merging import choose, effective_parameters, merge, merge_components, overlaps
 from pyro_vmonf.training import TrainingConfig, fit
 
 CONFIG = TrainingConfig(epochs=30, batch_size=128, learning_rate=1e-2)
@@ -61,13 +62,13 @@ def test_overlap_by_hand():
 def test_a_single_cloud_is_one_cluster():
     x = torch.randn(600, 2, generator=torch.Generator().manual_seed(0))
     settings = {"initializer": Initializer("gmm", warmup_epochs=15), "config": CONFIG, "progress": False}
-    assert select_components(x, range(1, 5), build=build, **settings).n_components == 1
+    assert merge_components(x, range(1, 5), build=build, **settings).n_components == 1
 
 
 def test_three_wings_are_found_from_six():
     x, _ = pinwheel(200, wings=3, seed=1)
     settings = {"initializer": Initializer("gmm", warmup_epochs=15), "config": CONFIG, "progress": False}
-    found = select_components(x, range(2, 7), build=build, **settings)
+    found = merge_components(x, range(2, 7), build=build, **settings)
     assert [row["n_components"] for row in found.rows] == [6, 5, 4, 3, 2]
     assert found.n_components == 3
     assert found.model.n_components == found.guide.n_components == 3
@@ -76,7 +77,7 @@ def test_three_wings_are_found_from_six():
     for row in found.rows:
         assert row["bic"] > row["aic"]
         assert row["validation_elbo"] <= row["validation_evidence"]
-    plots.selection(found.rows)
+    assert len(plots.selection(found)) == 3
 
 
 @pytest.mark.parametrize(
@@ -92,13 +93,13 @@ def test_three_wings_are_found_from_six():
 def test_bad_searches_are_named(settings, message):
     x, _ = pinwheel(40, wings=3)
     with pytest.raises(ValueError, match=message):
-        select_components(x, **{"n_components": [1, 2], "build": build} | settings)
+        merge_components(x, **{"n_components": [1, 2], "build": build} | settings)
 
 
 def test_build_must_do_as_it_is_told():
     x, _ = pinwheel(40, wings=3)
     with pytest.raises(ValueError, match="build: expected a model of 4 components, got 3"):
-        select_components(x, [3, 4], build=lambda k: build(3))
+        merge_components(x, [3, 4], build=lambda k: build(3))
 
 
 def test_a_component_without_points_goes_first():
@@ -118,13 +119,13 @@ def test_a_search_goes_on_from_its_checkpoints(tmp_path):
     x, _ = pinwheel(60, wings=3)
     settings = {"initializer": Initializer("gmm", warmup_epochs=3), "config": TrainingConfig(epochs=4)}
     settings |= {"build": build, "progress": False, "checkpoint": tmp_path / "search.safetensors"}
-    first = select_components(x, range(1, 4), **settings)
+    first = merge_components(x, range(1, 4), **settings)
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"search-{k}.safetensors" for k in (1, 2, 3)]
-    again = select_components(x, range(1, 4), **settings)
+    again = merge_components(x, range(1, 4), **settings)
     keep = [[r["validation_evidence"] for r in found.rows] for found in (first, again)]
     assert keep[0] == keep[1]
     with pytest.raises(TypeError, match="'y'"):  # labels would say how many components there are
-        select_components(x, range(1, 4), y=torch.zeros(180).long(), **settings)
+        merge_components(x, range(1, 4), y=torch.zeros(180).long(), **settings)
 
 
 def test_each_fit_warms_up_as_long_as_the_first(monkeypatch):
@@ -135,10 +136,10 @@ def test_each_fit_warms_up_as_long_as_the_first(monkeypatch):
         lengths.append(sum(row["phase"] == 0 for row in history.rows))
         return history
 
-    monkeypatch.setattr(selection, "fit", spy)
+    monkeypatch.setattr(merging, "fit", spy)
     x, _ = pinwheel(60, wings=3)
     initializer, config = Initializer("gmm", warmup_epochs=3), TrainingConfig(epochs=1)
-    select_components(x, [2, 4], build=build, initializer=initializer, config=config, progress=False)
+    merge_components(x, [2, 4], build=build, initializer=initializer, config=config, progress=False)
     assert lengths == [3, 3]
 
 
@@ -150,22 +151,22 @@ def test_components_without_points_do_not_stop_a_search():
     assert merged.shape == (180, 3)
     initializer = Initializer(lambda features: shares[: len(features)] + 1e-30, warmup_epochs=1)
     settings = {"build": build, "config": TrainingConfig(epochs=2), "progress": False}
-    found = select_components(x, range(1, 6), initializer=initializer, **settings)
+    found = merge_components(x, range(1, 6), initializer=initializer, **settings)
     assert len(found.rows) == 5
 
 
 def test_a_search_that_merges_nothing_says_so():
     x, _ = pinwheel(60, wings=2)
     with pytest.warns(UserWarning, match="n_components: 2 components share so little"):
-        select_components(x, [1, 2], build=build, config=TrainingConfig(epochs=2), progress=False)
+        merge_components(x, [1, 2], build=build, config=TrainingConfig(epochs=2), progress=False)
 
 
 def test_a_search_builds_its_own_pairs_where_none_are_given():
     x, _ = pinwheel(40, wings=2)
     settings = {"initializer": Initializer("gmm", warmup_epochs=1), "config": TrainingConfig(epochs=1)}
     frame = pd.DataFrame(x.numpy(), columns=["length", "width"])
-    found = select_components(frame, [1, 3], overlap=0.0, progress=False, **settings)
+    found = merge_components(frame, [1, 3], overlap=0.0, progress=False, **settings)
     assert [row["n_components"] for row in found.rows] == [3, 1]
     assert found.pairs[3][0].components.event_shape == (2,)
     with pytest.raises(ValueError, match=r"x: expected shape \(N, D\) where build is not given, got \(80,\)"):
-        select_components(frame["length"], [1, 3], progress=False)
+        merge_components(frame["length"], [1, 3], progress=False)
