@@ -157,6 +157,156 @@ def test_number_of_components_is_chosen(tmp_path, data, capsys):
     assert json.loads(capsys.readouterr().out)["components"] >= 2
 
 
+def test_the_number_that_was_chosen_is_kept(tmp_path, data, capsys):
+    folder = tmp_path / "run"
+    assert run("fit", data, "--ignore", "kind", "--out", folder) == 0
+    said = capsys.readouterr().err
+    assert "choosing the number of components" in said
+    assert "3 chosen (3 by modes, 3 by Gaussian components); for all criteria: pyro-vmonf select" in said
+    kept = Run.read(folder)
+    assert kept.components == 3
+    assert "--components 3" in kept.command(folder)
+    assert load(folder / MIXTURE).history.search.reasons[: len(kept.reasons)] == kept.reasons != []
+
+
+def test_a_fit_goes_on_that_was_interrupted_while_it_counted(tmp_path, data, monkeypatch, capsys):
+    from pyro_vmonf.estimator import component_count
+
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(component_count, "choose_components", interrupted)
+        assert run("fit", data, "--ignore", "kind", "--out", folder, "--quiet") == 130
+    assert "--components auto" in Run.read(folder).command(folder)
+    assert run("resume", folder, "--quiet") == 0
+    assert Run.read(folder).components == 3
+
+
+SELECT = ("--most", 3, "--quick", "--seed", 1)
+
+
+def test_select_prints_the_table(data, capsys):
+    assert run("select", data, "--ignore", "kind", *SELECT) == 0
+    printed = capsys.readouterr()
+    assert " K  valley  by" in printed.out
+    assert "modes, components, chosen" in printed.out
+    assert "\ncomponents: 3\n" in printed.out
+    assert f"next: pyro-vmonf fit {data} --components 3 --columns a,b --seed 1" in printed.out
+    doubt = "components: 3, the greatest number tried, is chosen; there may be more: raise --most"
+    assert f"pyro-vmonf: warning: {doubt}\n" in printed.err  # one line, without file and number of the line
+    assert doubt not in printed.out  # twice on a terminal
+    assert run("select", data, "--ignore", "kind", *SELECT, "--quiet") == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert doubt in printed.out
+
+
+def test_select_as_json(data, capsys):
+    assert run("select", data, "--label-column", "kind", *SELECT, "--json") == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert [found[name] for name in ("components", "modes", "gaussians", "rows")] == [3, 3, 3, 60]
+    assert [row["n_components"] for row in found["table"]] == [1, 2, 3]
+    assert found["table"][0]["valley"] == "inf"
+    assert found["table"][0]["validation_evidence"] is None
+    assert len(found["reasons"]) == 3
+    assert found["adjusted_rand_index"] > 0.9
+
+
+def test_select_leaves_a_run_as_fit_does(tmp_path, data, capsys):
+    pytest.importorskip("plotly")
+    folder, again = tmp_path / "run", tmp_path / "again"
+    picture = tmp_path / "picture.png"
+    options = (*SELECT, "--label-column", "kind", "--clusters", "modes", "--plot", picture)
+    assert run("select", data, *options, "--out", folder, "--json", "--quiet") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["next"] == f"pyro-vmonf predict {folder} {data} --out predictions.csv"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in folder.iterdir()} == {MIXTURE, "run.json"}
+    assert run("fit", data, "-k", 3, "--ignore", "kind", "--seed", 1, "--out", again, "--quiet") == 0
+    assert_same_mixture(folder, again)
+    assert run("predict", folder, data, "--out", tmp_path / "found.csv") == 0
+    assert "component" in rows_of(tmp_path / "found.csv")[0]  # labels did not make classes
+    assert run("report", folder, "--quiet") == 0
+    page = html.unescape((folder / "report.html").read_text())
+    command = Run.read(folder).command(folder)
+    assert "pyro-vmonf select" in command
+    assert f"--most 3 --clusters modes --quick --plot {picture} --columns a,b --label-column kind --seed 1" in command
+    assert command in page
+    assert "60 of 60 rows have a label" in page
+    assert "3 by modes" in page
+
+
+def test_a_selection_that_is_interrupted_goes_on(tmp_path, data, monkeypatch, capsys):
+    from pyro_vmonf.selection.trials import Trials
+
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    given = ("--least", 2, "--most", 3, "--ignore", "kind", "--quiet")
+    assert run("select", data, *given, "--out", whole) == 0
+    printed = capsys.readouterr().out
+    fit_one = Trials.__call__
+
+    def interrupted(self, n_components):
+        if n_components == 3:
+            raise KeyboardInterrupt
+        return fit_one(self, n_components)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trials, "__call__", interrupted)
+        assert run("select", data, *given, "--out", folder) == 130
+    assert f"go on with: pyro-vmonf resume {folder}" in capsys.readouterr().err
+    assert run("fit", data, "-k", 2, "--ignore", "kind", "--out", folder) == 2
+    assert f"there is a fit in {folder} to go on with: pyro-vmonf resume {folder}" in capsys.readouterr().err
+    assert run("resume", folder, "--quiet") == 0
+    assert capsys.readouterr().out.replace(str(folder), str(whole)) == printed
+    assert_same_mixture(folder, whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trials, "__call__", interrupted)
+        assert run("select", data, *given) == 130
+    assert "only with --out is a state kept to go on from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--least", 4, "--most", 3), "--least: expected at most --most 3, got 4"),
+        (("--jobs", 0), "--jobs: expected a number of at least 1, or -1, got 0"),
+        (("--clusters", "some"), "'some' is not one of"),
+        (("--plot", "picture.txt"), "--plot: expected a name that ends in one of"),
+        (("--plot", "nowhere/picture.png"), "nowhere; make it first"),
+        (("--label-column", "c"), "--label-column: there is no column c"),
+    ],
+)
+def test_wrong_options_of_select(data, options, message, capsys):
+    assert run("select", data, *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_too_few_rows_to_select(tmp_path, capsys):
+    few = written(tmp_path / "few.csv", {"a": [1, 2, 3], "b": [3, 1, 2]})
+    assert run("select", few) == 2
+    assert "pyro-vmonf: the rows: expected at least 7 distinct points" in capsys.readouterr().err
+
+
+def test_rows_on_the_standard_output(tmp_path, data, fitted, capsys):
+    for command in (("predict", fitted, data), ("sample", fitted, "-n", 5)):
+        assert run(*command, "--out", tmp_path / "found.csv") == 0
+        capsys.readouterr()
+        assert run(*command) == 0
+        assert capsys.readouterr().out == (tmp_path / "found.csv").read_text()
+        assert run(*command, "--json") == 0
+        columns = json.loads(capsys.readouterr().out)
+        found = rows_of(tmp_path / "found.csv")
+        assert {name: len(column) for name, column in columns.items()} == dict.fromkeys(found[0], len(found))
+
+
+def test_a_folder_that_is_not_there_is_named_before_any_work(tmp_path, data, capsys):
+    for command in (("predict", tmp_path, data), ("sample", tmp_path)):  # there is no fit, which would be said next
+        assert run(*command, "--out", tmp_path / "nowhere" / "found.csv") == 2
+        assert f"there is no folder {tmp_path / 'nowhere'}; make it first" in capsys.readouterr().err
+
+
 def test_columns_are_found_by_name(tmp_path, fitted, data):
     other = written(tmp_path / "other.csv", {"more": 0 * X[:, 0], "b": X[:, 1], "a": X[:, 0]})
     for path, name in ((data, "first.csv"), (other, "second.csv")):
@@ -321,10 +471,11 @@ def process(*given):
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no such pipes")
 def test_a_pipe_that_is_closed(tmp_path, data, fitted):
-    with process("predict", fitted, data, "--out", tmp_path / "found.csv") as done:
-        done.stdout.close()
-        assert done.stderr.read() == ""
-    assert done.returncode == 141
+    for out in (("--out", tmp_path / "found.csv"), ()):
+        with process("predict", fitted, data, *out) as done:
+            done.stdout.close()
+            assert done.stderr.read() == ""
+        assert done.returncode == 141
     assert len(rows_of(tmp_path / "found.csv")) == 60
 
 

@@ -55,12 +55,12 @@ def fitted(run: Run, folder: Path, rows: Rows, output: Output) -> dict[str, Any]
     from pyro_vmonf.automatic import fit_mixture
     from pyro_vmonf.checkpointing.history import report_of
 
-    if run.components is None:
-        run = counted(run, rows, output)
-        run.write(folder)
+    number, reasons = (run.components, run.reasons) if run.components else counted(rows, run.seed, output)
+    run = replace(run, components=number, reasons=reasons)
+    run.write(folder)
     model, guide, history = fit_mixture(
         rows.points,
-        run.components,
+        number,
         rows.numbers,
         checkpoint=folder / CHECKPOINT,
         device=run.device,
@@ -71,15 +71,15 @@ def fitted(run: Run, folder: Path, rows: Rows, output: Output) -> dict[str, Any]
     return kept(run, folder, rows, rows.classes, model, guide, history)
 
 
-def counted(run: Run, rows: Rows, output: Output) -> Run:
-    """Returns a run with the number of components that the points choose, and why."""
+def counted(rows: Rows, seed: int, output: Output) -> tuple[int, list[str]]:
+    """Returns the number of components that the points choose, and why."""
     from pyro_vmonf.estimator.component_count import MOST_COMPONENTS, choose_components
 
     output.note(f"choosing the number of components, up to {MOST_COMPONENTS} …")
-    found = choose_components(rows.points.numpy(), None, run.seed)
+    found = choose_components(rows.points.numpy(), None, seed)
     counts = f"{found.modes} by modes, {found.gaussians} by Gaussian components"
     output.note(f"{found.n_components} chosen ({counts}); for all criteria: pyro-vmonf select")
-    return replace(run, components=found.n_components, reasons=found.reasons)
+    return found.n_components, found.reasons
 
 
 def kept(

@@ -94,7 +94,7 @@ def told(run: Run, found: Selection, folder: Path | None, rows: Rows) -> dict[st
         return {**values, **more, "next": fit}
     run.write(folder)
     values = kept(run, folder, rows, [], found.model, found.guide, found.history)
-    return {**values, **more, "next": values["next"]}
+    return {**values, **more, "next": values.pop("next")}
 
 
 def agreement(found: Selection, rows: Rows) -> dict[str, Any]:
