@@ -270,7 +270,7 @@ def test_a_selection_that_is_interrupted_goes_on(tmp_path, data, monkeypatch, ca
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--least", 4, "--most", 3), "--least: expected at most --most 3, got 4"),
+        (("--least", 4, "--most", 3), "--least: expected at most 3, that of --most, got 4"),
         (("--jobs", 0), "--jobs: expected a number of at least 1, or -1, got 0"),
         (("--clusters", "some"), "'some' is not one of"),
         (("--plot", "picture.txt"), "--plot: expected a name that ends in one of"),
@@ -494,5 +494,5 @@ def test_a_warning_of_columns_is_printed_once(tmp_path, capsys):
     data = written(tmp_path / "points.csv", {"a": X[:, 0], "b": X[:, 1], "c": 0 * Y, "d": Y})
     assert run("fit", data, "--out", tmp_path / "run") == 0  # the number of components is chosen, too
     printed = capsys.readouterr().err
-    assert printed.count("columns 2 are constant") == 1
-    assert printed.count("in columns 3 many points share values") == 1
+    assert printed.count("pyro-vmonf: warning: the rows: columns 'c' are constant") == 1
+    assert printed.count("in columns 'd' many points share values") == 1

@@ -59,7 +59,7 @@ def fitted(run: Run, folder: Path, rows: Rows, output: Output) -> dict[str, Any]
     run = replace(run, components=number, reasons=reasons)
     run.write(folder)
     model, guide, history = fit_mixture(
-        rows.points,
+        rows.named_points,
         number,
         rows.numbers,
         checkpoint=folder / CHECKPOINT,
@@ -76,7 +76,7 @@ def counted(rows: Rows, seed: int, output: Output) -> tuple[int, list[str]]:
     from pyro_vmonf.estimator.component_count import MOST_COMPONENTS, choose_components
 
     output.note(f"choosing the number of components, up to {MOST_COMPONENTS} …")
-    found = choose_components(rows.points.numpy(), None, seed)
+    found = choose_components(rows.named_points, None, seed)
     counts = f"{found.modes} by modes, {found.gaussians} by Gaussian components"
     output.note(f"{found.n_components} chosen ({counts}); for all criteria: pyro-vmonf select")
     return found.n_components, found.reasons

@@ -108,7 +108,7 @@ def fit(
     data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write the mixture to.")],
     components: Annotated[
-        str, typer.Option("--components", "-k", help="Their number; auto: as select chooses it, or one for each label.")
+        str, typer.Option("--components", "-k", help="Their number; auto: as select chooses it, with labels their classes.")
     ] = "auto",
     columns: ColumnNames = None,
     ignore: Ignored = None,
@@ -160,7 +160,7 @@ def select(
     from pyro_vmonf.cli.selecting import select_file
 
     if least > most:
-        raise typer.BadParameter(f"expected at most --most {most}, got {least}", param_hint="--least")
+        raise typer.BadParameter(f"expected at most {most}, that of --most, got {least}", param_hint="--least")
     if jobs < 1 and jobs != -1:
         raise typer.BadParameter(f"expected a number of at least 1, or -1, got {jobs}", param_hint="--jobs")
     picture = None if plot is None else str(plot.resolve())

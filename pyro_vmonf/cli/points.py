@@ -47,6 +47,12 @@ class Columns:
         return table_of(path, whole, columns=chosen or None, ignore=ignored, label_column=self.label)
 
 
+class NamedPoints(np.ndarray[Any, np.dtype[np.float64]]):
+    """Points ``(N, D)`` whose columns have names, by which warnings call them."""
+
+    columns: list[str]
+
+
 @dataclass(frozen=True)
 class Rows:
     """The rows of a file.
@@ -62,6 +68,13 @@ class Rows:
     names: list[str]
     classes: list[Json]
     numbers: Numbers | None
+
+    @property
+    def named_points(self) -> NamedPoints:
+        """The points with the names of their columns."""
+        points = self.points.numpy().view(NamedPoints)
+        points.columns = self.names
+        return points
 
     @property
     def checksum(self) -> str:

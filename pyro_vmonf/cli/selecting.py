@@ -65,7 +65,7 @@ def selected(run: Run, choosing: Choosing, folder: Path | None, rows: Rows, outp
     from pyro_vmonf.selection import select_components
 
     found = select_components(
-        rows.points,
+        rows.named_points,
         range(choosing.least, choosing.most + 1),
         clusters=choosing.clusters,
         fit_all=not choosing.quick,
