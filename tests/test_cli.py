@@ -487,7 +487,8 @@ def test_ctrl_c_during_the_imports(tmp_path, data, seconds):
     done.send_signal(signal.SIGINT)
     _, printed = done.communicate(timeout=60)
     assert "Traceback" not in printed
-    assert done.returncode in (2, 130)  # 2 where it was done, since there is no such run
+    # 2 where it was done, since there is no such run; shells say 130 of a process that a signal ends while Python ends
+    assert done.returncode in (2, 130, -signal.SIGINT)
 
 
 def test_a_warning_of_columns_is_printed_once(tmp_path, capsys):

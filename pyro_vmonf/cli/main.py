@@ -40,7 +40,7 @@ app = typer.Typer(
 )
 
 Data = Annotated[Path, typer.Argument(help="A file of rows: .csv, .tsv, .npy, .npz or .parquet.")]
-RunFolder = Annotated[Path, typer.Argument(help="The folder that fit made.")]
+RunFolder = Annotated[Path, typer.Argument(help="The folder that fit or select made.")]
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="The file to write: .csv, .tsv, .npz or .parquet; else CSV is printed."),
