@@ -24,7 +24,7 @@ from pyro_vmonf import plots
 from pyro_vmonf.evaluation import accuracy, evaluate
 from pyro_vmonf.initialization import Initializer
 from pyro_vmonf.reproduce.recipes import train_by_recipe
-from pyro_vmonf.selection import select_components
+from pyro_vmonf.selection import merge_components
 
 COLUMNS = {
     "accuracy": ("accuracy", 3),
@@ -153,7 +153,7 @@ def surplus(row, data, seed, file):
     settings = {"build": build, "initializer": initializer, "config": config, "seed": seed, "progress": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = select_components(data.x, range(1, 13), **settings)
+        found = merge_components(data.x, range(1, 13), **settings)
     evaluation = evaluate(found.model, found.guide, data.x_test)
     return {
         "components": found.n_components,

@@ -59,6 +59,7 @@ def count(
     flows = (fitted or {}).get(modes) or quick(modes)
     plain = replace(quick, components="N")(gaussians)
     is_flow = is_better(flows.values, plain.values, trials.parts.held_weight, STANDARD_ERRORS)
-    told = f"{trials.mean(flows):.3f} nats with {modes} flows, {trials.mean(plain):.3f} with {gaussians} Gaussians"
+    flow = "one flow" if modes == 1 else f"{modes} flows"
+    told = f"{trials.mean(flows):.3f} nats with {flow}, {trials.mean(plain):.3f} with {gaussians} Gaussians"
     reasons.append(f"Held-out evidence: {told}, so that {'the modes' if is_flow else 'the Gaussians'} count.")
     return Count(modes if is_flow else gaussians, modes, gaussians, reasons)

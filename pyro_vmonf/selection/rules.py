@@ -29,7 +29,7 @@ def count_gaussians(rows: Sequence[Criteria]) -> int:
 def told_counts(modes: int, gaussians: int) -> list[str]:
     """Returns sentences that say how many modes and Gaussians there are, and what that means."""
     return [
-        f"{modes} by modes: the most clusters that all have a valley of density between them, {DEPTH} nats deep, and "
-        f"that halves of the points find again (mean Jaccard coefficient {STABLE}), or that gaps part.",
+        f"{modes} by modes: the most clusters that gaps part, or valleys of density {DEPTH} nats deep, and that "
+        f"halves of the points find again (mean Jaccard coefficient {STABLE}).",
         f"{gaussians} by components: the least BIC of Gaussian mixtures whose components are found again.",
     ]

@@ -22,6 +22,7 @@ from pyro_vmonf.selection.trials import Trial, Trials, in_parallel, parts_of, pa
 __all__ = ["SelectionWarning", "count_components", "select_components"]
 
 T = TypeVar("T")
+DOUBTS = 2.0  # standard errors of held-out evidence, by which another number is worth a word
 FRACTION = 0.2  # of the points, held out while numbers are compared
 
 
@@ -57,7 +58,7 @@ def select_components(
     A cluster may be a *mode* that stands alone, of any shape. For each K, four clusterings of the points are asked for
     the shallowest valley of density between two of their clusters, and whether halves of the points lead to the same
     clusters. The most clusters with valleys of .25 nats, each of which is found again with a mean Jaccard coefficient
-    of .85, are the modes. Two clouds whose density has no valley between them are one mode.
+    of .85, or with gaps on all sides, are the modes. Two clouds whose density has no valley between them are one mode.
 
     Or a cluster may be a *component* of the density, of Gaussian shape, though it overlaps with others. Their number is
     that with the least Bayesian information criterion of Gaussian mixtures, of those whose components are found again
@@ -245,7 +246,7 @@ def concerns(found: Count, rows: Sequence[SelectionRow], trials: Trials, fitted:
         texts.append(f"n_components: {found.n_components}, the greatest number tried, is chosen; there may be more")
     best = max(fitted, key=lambda k: trials.mean(fitted[k]), default=found.n_components)
     own = fitted.get(found.n_components)
-    if own is not None and is_better(fitted[best].values, own.values, trials.parts.held_weight, 1.0):
+    if own is not None and is_better(fitted[best].values, own.values, trials.parts.held_weight, DOUBTS):
         gain = trials.mean(fitted[best]) - trials.mean(own)
         texts.append(
             f"n_components: held-out points have a density greater by {gain:.3f} nats with {best} components than with "
