@@ -20,6 +20,9 @@ from pyro_vmonf import VMoNF, VMoNFClassifier, cli, evaluate, load
 from pyro_vmonf.automatic import Schedule, SearchConfig, arguments
 from pyro_vmonf.cli.points import named_columns
 from pyro_vmonf.cli.runs import CHECKPOINT, MIXTURE, Run
+from pyro_vmonf.cli.words import in_words_of_the_shell
+from pyro_vmonf.selection import Count, Criteria, SelectionRow
+from pyro_vmonf.selection.selecting import concerns
 
 pytest.importorskip("pyarrow")
 pytestmark = [
@@ -281,6 +284,13 @@ def test_a_selection_that_is_interrupted_goes_on(tmp_path, data, monkeypatch, ca
 def test_wrong_options_of_select(data, options, message, capsys):
     assert run("select", data, *options) == 2
     assert message in capsys.readouterr().err
+
+
+def test_doubts_are_in_words_of_the_shell():
+    rows = [SelectionRow(Criteria(3, 1.0, "ward", 1.0, 0.0, 1.0))]
+    doubt = in_words_of_the_shell(concerns(Count(2, 2, 3, []), rows, None, {})[0])
+    assert doubt.startswith("components: 2 by modes")
+    assert doubt.endswith("and --clusters modes or --clusters components chooses the other")
 
 
 def test_too_few_rows_to_select(tmp_path, capsys):

@@ -108,7 +108,7 @@ def fit(
     data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write the mixture to.")],
     components: Annotated[
-        str, typer.Option("--components", "-k", help="Their number; auto: as select chooses it, with labels their classes.")
+        str, typer.Option("--components", "-k", help="Their number; auto: that of classes, else as select chooses.")
     ] = "auto",
     columns: ColumnNames = None,
     ignore: Ignored = None,
