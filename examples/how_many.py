@@ -7,6 +7,7 @@ from pathlib import Path
 from sklearn.datasets import make_blobs
 
 from pyro_vmonf import plots, select_components
+from pyro_vmonf.automatic import SearchWarning
 from pyro_vmonf.data import pinwheel
 from pyro_vmonf.selection import SelectionWarning
 
@@ -23,6 +24,7 @@ def main(args):
     for name, x in sets.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SelectionWarning)  # the table ends with what it would say
+            warnings.simplefilter("ignore", SearchWarning)  # the clouds are Gaussians
             numbers, quick = range(1, most + 1), args.smoke or name == "clouds"
             found = select_components(x, numbers, fit_all=not quick, n_jobs=args.jobs, seed=args.seed)
         print(f"{name}\n{found}\n")

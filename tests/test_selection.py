@@ -38,6 +38,8 @@ def test_the_density_by_neighbours_grows_with_the_dimension():
     x = np.random.default_rng(0).standard_normal((300, 3))
     level, twice = log_density(x), log_density(2 * x)
     np.testing.assert_allclose(level - twice, 3 * np.log(2))
+    wider = np.concatenate([x, x[:, :1] + x[:, 1:2], np.full((300, 1), 7.0)], 1)
+    np.testing.assert_allclose(log_density(wider) - log_density(2 * wider), 3 * np.log(2))
     near_centre = (x**2).sum(1) < 0.5
     assert level[near_centre].mean() > level[~near_centre].mean()
 
@@ -177,11 +179,11 @@ def test_a_search_goes_on_from_its_checkpoints(tmp_path):
     x, _ = blobs(60)
     few = Schedule(4, 4, 4)
     settings = {"components": ["N", "P"], "config": SearchConfig(short=few, long=few), "progress": False}
-    first = select_components(x, range(1, 4), **settings, checkpoint=tmp_path / "search.safetensors")
+    first = select_components(x, range(1, 5), **settings, checkpoint=tmp_path / "search.safetensors")
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [f"search-{k}.safetensors" for k in (1, 2, 3, "all")]
-    assert untimed(first) == untimed(select_components(x, range(1, 4), **settings))
-    again = select_components(x, range(1, 4), **settings, checkpoint=tmp_path / "search.safetensors")
+    assert names == [f"search-{k}.safetensors" for k in (1, 2, 3, 4, "all")]
+    assert untimed(first) == untimed(select_components(x, range(1, 5), **settings))
+    again = select_components(x, range(1, 5), **settings, checkpoint=tmp_path / "search.safetensors")
     assert untimed(first) == untimed(again)
 
 

@@ -30,11 +30,11 @@ class Panel:
 
 
 PANELS = (
-    Panel("depth of the shallowest valley, nats", {"valley": ""}),
-    Panel("how well clusters are found again", {"stability": "clusters", "gaussian_stability": "Gaussians"}),
-    Panel("BIC", {"bic": ""}),
+    Panel("shallowest valley, nats", {"valley": ""}),
+    Panel("found again in halves", {"stability": "clusters", "gaussian_stability": "Gaussians"}),
+    Panel("BIC of Gaussians", {"bic": ""}),
     Panel("held-out evidence, nats", {"validation_evidence": ""}, "standard_error"),
-    Panel("greatest overlap of two components", {"overlap": ""}),
+    Panel("greatest overlap", {"overlap": ""}),
 )
 
 
@@ -68,7 +68,7 @@ def selection(found: HasTable, *, ax: GivenAxes = None) -> AxesArray:
         >>> from pyro_vmonf.selection import Merging
         >>> found = Merging([{"n_components": 2, "overlap": 0.3, "chosen": True}])
         >>> [ax.get_ylabel() for ax in plots.selection(found)]
-        ['greatest overlap of two components']
+        ['greatest overlap']
     """
     table = getattr(found, "table", None)
     if table is None:

@@ -18,7 +18,8 @@ FEW = 3  # points: a border of fewer is a gap
 def log_density(x: Array, neighbours: int = 30) -> Array:
     """Returns the logarithm of a nearest-neighbour estimate of the density at each point, but for a constant, ``(N,)``.
 
-    It is −D log r, with r the root mean square distance to the nearest neighbours: 30, or a fifth of all points.
+    It is −D log r, with r the root mean square distance to the nearest neighbours: 30, or a fifth of all points. D is the
+    rank of the centred points, so that columns which are constant or follow from others do not count.
 
     Args:
         x: The points ``(N, D)``, at least two.
@@ -27,7 +28,8 @@ def log_density(x: Array, neighbours: int = 30) -> Array:
     count = max(1, min(neighbours, len(x) // 5))
     distance, _ = NearestNeighbors(n_neighbors=count).fit(x).kneighbors()
     radius = np.sqrt(np.square(distance).mean(1))
-    found: Array = -x.shape[1] * np.log(np.maximum(radius, np.finfo(float).tiny))
+    rank = np.linalg.matrix_rank(x - x.mean(0))
+    found: Array = -rank * np.log(np.maximum(radius, np.finfo(float).tiny))
     return found
 
 
