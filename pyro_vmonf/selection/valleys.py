@@ -18,8 +18,8 @@ FEW = 3  # points: a border of fewer is a gap
 def log_density(x: Array, neighbours: int = 30) -> Array:
     """Returns the logarithm of a nearest-neighbour estimate of the density at each point, but for a constant, ``(N,)``.
 
-    It is −D log r, with r the root mean square distance to the nearest neighbours: 30, or a fifth of all points. D is the
-    rank of the centred points, so that columns which are constant or follow from others do not count.
+    It is −D log r, with r the root mean square distance to the nearest neighbours: 30, or a fifth of all points. D is
+    the rank of the centred points, so that columns which are constant or follow from others do not count.
 
     Args:
         x: The points ``(N, D)``, at least two.
