@@ -12,11 +12,11 @@ from pyro_vmonf.selection.trials import Trial
 __all__ = ["Selection", "SelectionRow"]
 
 LEGEND = """\
-valley: nats by which the density between two clusters is lower than within them, where it is lowest by least; negative
-  where a mode is cut, inf where no clusters touch
-stability, Gaussian stability: how well the worst cluster is found again in halves of the points (mean Jaccard
-  coefficient), by the method named and by a Gaussian mixture; BIC: of Gaussian mixtures, the least is best
-held-out evidence: mean log p(x) of points that the mixture of flows was not fitted to, the greatest is best
+valley: nats by which the density between two clusters is lower than within them, where it is lowest by
+  least; negative where a mode is cut, inf where no clusters touch
+again: how well the worst cluster is found again in halves of the points (mean Jaccard coefficient), by the
+  method named, and by the Gaussian mixture with the least BIC
+evidence: mean log p(x) in nats of points that the mixture of flows was not fitted to
 overlap: of the two components that share most points, the share of the smaller"""
 
 
@@ -81,20 +81,20 @@ class Selection:
         return [row.as_dict() for row in self.rows]
 
     def __str__(self) -> str:
-        head = " K  valley  by        stability        BIC  Gaussian stability  held-out evidence, nats  overlap"
+        head = " K  valley  by        again        BIC  again  held-out evidence  overlap"
         lines = [self.line(row) for row in self.rows]
         return "\n".join([head, *lines, LEGEND, *self.reasons])
 
     def line(self, row: SelectionRow) -> str:
         """Returns a row of the table."""
         own, evidence = row.criteria, row.validation_evidence
-        numbers = f"{row.n_components:2}  {told(own.valley, 2):>6}  {own.method:8}  {told(own.stability, 2):>9}"
-        gaussians = f"{told(own.bic, 0):>9}  {told(own.gaussian_stability, 2):>18}"
+        numbers = f"{row.n_components:2}  {told(own.valley, 2):>6}  {own.method:8}  {told(own.stability, 2):>5}"
+        gaussians = f"{told(own.bic, 0):>9}  {told(own.gaussian_stability, 2):>5}"
         flows = "" if evidence is None else f"{evidence:.3f} ± {row.standard_error:.3f}"
         overlap = "" if row.overlap is None else f"{row.overlap:.3f}"
         counts = {"modes": self.modes, "components": self.gaussians, "chosen": self.n_components}
         marks = ", ".join(name for name, k in counts.items() if k == row.n_components)
-        return f"{numbers}  {gaussians}  {flows:>23}  {overlap:>7}  {marks}".rstrip()
+        return f"{numbers}  {gaussians}  {flows:>17}  {overlap:>7}  {marks}".rstrip()
 
 
 def told(value: float, digits: int) -> str:
