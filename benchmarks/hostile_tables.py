@@ -27,15 +27,16 @@ NAMED = re.compile(r"(X|x|n_components|init_params)\b|Found array with|Expected 
 MOST_SECONDS = 240  # of a processor for one table; far more than any takes, so that only a hang exceeds it
 SMALL = [(2, 1), (6, 1), (12, 2), (40, 1), (40, 3), (30, 40)]  # rows and columns
 WIDE = [(300, 500)]
+NUMBERS = [1, 2, 3, 4, 5, "auto"]  # of components
 
 
 @dataclass(frozen=True)
 class Case:
-    """A table and a number of components."""
+    """A table and a number of components, or ``"auto"``."""
 
     rows: int
     columns: int
-    components: int
+    components: int | str
     seed: int
     changes: tuple[str, ...]
 
@@ -110,7 +111,7 @@ def cases(draw, shapes):
     chosen = draw(st.sets(st.sampled_from(values), max_size=2))
     kind = draw(st.sampled_from(kinds))
     changes = (*[name for name in values if name in chosen], *([] if kind is None else [kind]))
-    return Case(*draw(st.sampled_from(shapes)), draw(st.integers(1, 5)), draw(st.integers(0, 9)), changes)
+    return Case(*draw(st.sampled_from(shapes)), draw(st.sampled_from(NUMBERS)), draw(st.integers(0, 9)), changes)
 
 
 def outcome(case):
