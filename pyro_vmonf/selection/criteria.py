@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +22,7 @@ METHODS = ("spectral", "ward", "linkage", "gmm")
 DEPTH = 0.25  # nats, of a valley that parts clusters
 STABLE = 0.85  # mean Jaccard coefficient of clusters that are found again
 MOST = 1500  # points
-LEAST_SHARE = 10  # points for each component
+LEAST_POINTS = 10  # of a cluster; fewer may be outliers
 NEIGHBOURS = 10
 
 
@@ -92,7 +93,7 @@ def criteria_of(sample: Sample, n_components: int, seed: int) -> Criteria:
     """
     if n_components == 1:
         return Criteria(1, math.inf, "", 1.0, *least_bic(sample, 1, seed))
-    if len(sample.x) < LEAST_SHARE * n_components:
+    if len(sample.x) < LEAST_POINTS * n_components:
         return Criteria(n_components, math.nan, "", math.nan, math.nan, math.nan)
     found = {method: (valley, again) for method, valley, again in clusterings(sample, n_components, seed)}
     stable = [method for method, (valley, again) in found.items() if again >= STABLE or valley == math.inf]
@@ -103,13 +104,13 @@ def criteria_of(sample: Sample, n_components: int, seed: int) -> Criteria:
 
 
 def clusterings(sample: Sample, n_components: int, seed: int) -> Iterator[tuple[str, float, float]]:
-    """Yields the name of each method that finds K clusters, the valley between them, and their stability.
+    """Yields each method that finds K clusters of ten points or more, the valley between them, and their stability.
 
     That is asked of clusters between which there is a valley, and NaN for others.
     """
     for method in METHODS:
         labels = labels_by(method, sample.x, n_components, sample.weight, seed)
-        if labels is not None:
+        if labels is not None and np.bincount(labels).min() >= LEAST_POINTS:
             valley = shallowest_valley(labels, sample.near, sample.level)
             yield method, valley, again_by(method, sample, labels, seed) if valley >= DEPTH else math.nan
 
