@@ -282,10 +282,16 @@ def test_a_seed_says_all_and_global_state_stays():
     assert np.array_equal(numpy_before, np.random.get_state()[1])  # noqa: NPY002
 
 
-def test_the_number_of_components_by_bic(x):
-    assert choose_components(x, None, 0) == 3
-    assert choose_components(x[np.arange(90) % 3 > 0], None, 0) == 2
-    assert gaussian("auto").fit(x).n_components_ == 3
+def test_the_number_of_components_is_chosen(x):
+    assert choose_components(x, None, 0).n_components == 3
+    assert choose_components(x[np.arange(90) % 3 > 0], None, 0).n_components == 2
+    found = gaussian("auto").fit(x)
+    assert found.n_components_ == 3
+    assert any("3 by modes" in text for text in found.history_.search.reasons)
+
+
+def test_of_a_few_rows_one_component_is_chosen(x):
+    assert choose_components(x[:15], None, 0).n_components == 1
 
 
 def test_weights_that_are_given(x):

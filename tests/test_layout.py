@@ -179,7 +179,9 @@ def test_no_file_is_executed():
     """A file that Python unpickles can do anything."""
     for _, path, tree in parsed():
         for name in imported(tree):
-            assert name.split(".")[0] not in {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}, path
+            if name.split(".")[0] == "joblib":  # which starts processes, and reads files
+                assert name in {"joblib.Parallel", "joblib.delayed", "joblib.parallel_config"}, path
+            assert name.split(".")[0] not in {"pickle", "cloudpickle", "dill", "marshal", "shelve"}, path
             assert name not in {"torch.load", "torch.save", "torch.jit", "torch.package"}, f"{path} imports {name}"
         for owner, name, line in calls(tree):
             assert owner != "torch" or name not in {"load", "save"}, f"{path}, line {line}: torch.{name}"
@@ -207,6 +209,7 @@ SCANS = {
     "pyro_vmonf/steps/captured.py": "the flag of a step, and what a captured one is compared by",
     "pyro_vmonf/plots/curves.py": "what a picture leaves out",
     "pyro_vmonf/plots/densities.py": "densities of 0",
+    "pyro_vmonf/plots/component_count.py": "criteria that a number of components has not",
     "pyro_vmonf/automatic/columns.py": "the values that are missing from a table",
     "pyro_vmonf/estimator/classes.py": "the labels that are missing",
 }

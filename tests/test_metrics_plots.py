@@ -11,6 +11,7 @@ from sklearn.mixture import GaussianMixture
 from pyro_vmonf import FlowMixture, RealNVP, SoftmaxEncoder, mlp, plots
 from pyro_vmonf.evaluation import metrics
 from pyro_vmonf.plots.colours import component_colours
+from pyro_vmonf.selection import Merging
 from pyro_vmonf.training import History
 
 Y = [0, 0, 0, 1, 1, 2]
@@ -61,10 +62,12 @@ def pixels(axes):
 X, COMPONENTS = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)), torch.arange(50) % 3
 CURVES = {"elbo": ([0, 1, 2], [-9.0, -2.0, -1.0]), "temperature": ([0, 1, 2], [5.0, 2.0, 1.0])}
 CHECK = {"statistic": "mean", "observed": 0.5, "replicated": [0.1, 0.4, 0.6, 0.7], "p": 1.0}
-CHOICE = [
-    {"n_components": k, "overlap": 0.1 * k, "validation_evidence": -k, "standard_error": 0.1, "chosen": k == 2}
-    for k in (3, 2, 1)
-]
+CHOICE = Merging(
+    [
+        {"n_components": k, "overlap": 0.1 * k, "validation_evidence": -k, "standard_error": 0.1, "chosen": k == 2}
+        for k in (3, 2, 1)
+    ]
+)
 
 
 MODEL = FlowMixture(RealNVP(2, 3)).double()

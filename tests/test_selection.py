@@ -1,82 +1,200 @@
-"""The search for the number of components."""
+"""The number of components: valleys, stability, Gaussians, and what is chosen of them."""
 
+import math
+import warnings
+
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.datasets import make_blobs, make_circles
 
-from pyro_vmonf import plots, selection
-from pyro_vmonf.components import RealNVP
-from pyro_vmonf.data import pinwheel
+from pyro_vmonf import SearchConfig, plots, select_components
+from pyro_vmonf.automatic.config import Schedule
+from pyro_vmonf.automatic.table import collapsed
 from pyro_vmonf.evaluation import accuracy, evaluate
-from pyro_vmonf.guides import SoftmaxEncoder, mlp
-from pyro_vmonf.initialization import Initializer
-from pyro_vmonf.models import FlowMixture
-from pyro_vmonf.selection import choose, effective_parameters, merge, overlaps, select_components
-from pyro_vmonf.training import TrainingConfig, fit
+from pyro_vmonf.selection import Criteria, SelectionWarning, count_components
+from pyro_vmonf.selection.criteria import bic, criteria_of, sample_from
+from pyro_vmonf.selection.rules import count_gaussians, count_modes
+from pyro_vmonf.selection.stability import jaccard, labels_by, stability
+from pyro_vmonf.selection.valleys import log_density, shallowest_valley
 
-CONFIG = TrainingConfig(epochs=30, batch_size=128, learning_rate=1e-2)
-
-
-def build(k):
-    return FlowMixture(RealNVP(2, k, transforms=2), "learned"), SoftmaxEncoder(mlp(2, k, (16,)), k)
+CENTRES = [[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]]
 
 
-def test_the_components_that_overlap_most_are_merged():
-    r = torch.tensor([[0.6, 0.4, 0.0, 0.0], [0.4, 0.6, 0.0, 0.0], [0.0, 0.1, 0.9, 0.0], [0.0, 0.0, 0.0, 1.0]])
-    merged = merge(r)
-    torch.testing.assert_close(merged.sum(-1), torch.ones(4))
-    torch.testing.assert_close(merged[:, -1], r[:, 0] + r[:, 1])
-    assert merged.shape == (4, 3)
+def blobs(n=150, centres=CENTRES, seed=0):
+    return make_blobs(n, centers=np.array(centres), random_state=seed)
 
 
-def test_the_size_of_a_component_does_not_count():
-    """Two halves of a small cluster come before two large clusters that touch, though these share more points."""
-    small = torch.tensor([[0.0, 0.0, 0.6, 0.4], [0.0, 0.0, 0.4, 0.6]])
-    large = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]).repeat(20, 1)
-    touching = torch.tensor([[0.5, 0.5, 0.0, 0.0]]).repeat(4, 1)
-    merged = merge(torch.cat([small, large, touching]))
-    torch.testing.assert_close(merged[:2, -1], torch.ones(2))
+def row(k, valley=math.nan, stability=math.nan, bic=0.0, gaussian=0.0):
+    return Criteria(k, valley, "spectral", stability, bic, gaussian)
 
 
-def test_the_most_that_share_little_are_chosen():
-    rows = [{"n_components": k, "overlap": o} for k, o in {5: 0.3, 4: 0.12, 3: 0.01, 2: 0.02, 1: 0.0}.items()]
-    choose(rows, 0.025)
-    assert [row["n_components"] for row in rows if row["chosen"]] == [3]
-    choose(rows, 0.2)
-    assert [row["n_components"] for row in rows if row["chosen"]] == [4]
+def sample(x):
+    return sample_from(collapsed(x, None)[0], 0)
 
 
-def test_where_all_share_much_the_least_is_chosen():
-    rows = [{"n_components": k, "overlap": 0.3} for k in (4, 3, 2)]
-    choose(rows, 0.025)
-    assert [row["n_components"] for row in rows if row["chosen"]] == [2]
+def test_the_density_by_neighbours_grows_with_the_dimension():
+    x = np.random.default_rng(0).standard_normal((300, 3))
+    level, twice = log_density(x), log_density(2 * x)
+    np.testing.assert_allclose(level - twice, 3 * np.log(2))
+    near_centre = (x**2).sum(1) < 0.5
+    assert level[near_centre].mean() > level[~near_centre].mean()
 
 
-def test_overlap_by_hand():
-    r = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.0, 1.0, 0.0]])
-    expected = torch.tensor([[0.0, 0.25 / 1.5, 1.0], [0.25 / 1.5, 0.0, 1.0], [1.0, 1.0, 0.0]])
-    torch.testing.assert_close(overlaps(r), expected)
+def test_a_gap_is_infinitely_deep_and_a_cut_is_no_valley():
+    x, y = blobs(300)
+    parted, halved = sample(x), sample(x[y == 0])
+    assert shallowest_valley(by(parted, 3), parted.near, parted.level) == math.inf
+    assert shallowest_valley(by(halved, 2), halved.near, halved.level) < 0.25
 
 
-def test_a_single_cloud_is_one_cluster():
-    x = torch.randn(600, 2, generator=torch.Generator().manual_seed(0))
-    settings = {"initializer": Initializer("gmm", warmup_epochs=15), "config": CONFIG, "progress": False}
-    assert select_components(x, range(1, 5), build=build, **settings).n_components == 1
+def by(points, k):
+    return labels_by("spectral", points.x, k, points.weight, 0)
 
 
-def test_three_wings_are_found_from_six():
-    x, _ = pinwheel(200, wings=3, seed=1)
-    settings = {"initializer": Initializer("gmm", warmup_epochs=15), "config": CONFIG, "progress": False}
-    found = select_components(x, range(2, 7), build=build, **settings)
-    assert [row["n_components"] for row in found.rows] == [6, 5, 4, 3, 2]
-    assert found.n_components == 3
+def test_a_valley_by_hand():
+    near = np.array([[1], [0], [3], [2], [3], [2]])
+    labels, level = np.array([0, 0, 0, 1, 1, 1]), np.array([2.0, 2.0, 0.5, 0.5, 3.0, 3.0])
+    # Points 2 and 3 are neighbours across the border, and so is 5, whose neighbour is 2.
+    border = np.quantile([0.5, 0.5, 3.0], 0.75)
+    assert shallowest_valley(labels, near, level) == pytest.approx(2.0 - border)
+
+
+def test_jaccard_by_hand():
+    np.testing.assert_allclose(jaccard(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), 2), [[0.5, 0.25], [0, 2 / 3]])
+
+
+def test_right_clusters_are_found_again_and_a_cut_cloud_is_not():
+    x, y = blobs(300)
+    parted, round_cloud = sample(x), sample(x[y == 0])
+    assert stability("spectral", parted.x, by(parted, 3), parted.weight, 0) > 0.95
+    halves = labels_by("gmm", round_cloud.x, 2, round_cloud.weight, 0)
+    assert stability("gmm", round_cloud.x, halves, round_cloud.weight, 0) < 0.85
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag"])
+def test_the_criterion_is_that_of_scikit_learn(kind):
+    from sklearn.mixture import GaussianMixture
+
+    points = sample(blobs(200)[0])
+    other = GaussianMixture(3, covariance_type=kind, tol=1e-8, max_iter=1000, random_state=0).fit(points.x.numpy())
+    assert bic(points, 3, kind, 0) == pytest.approx(other.bic(points.x.numpy()), rel=2e-2)
+
+
+def test_rules_by_hand():
+    rows = [row(1, math.inf, 1.0, bic=10.0, gaussian=1.0), row(2, math.inf, 0.5, bic=8.0, gaussian=0.9)]
+    rows += [row(3, 0.4, 0.9, bic=9.0, gaussian=0.9), row(4, 0.4, 0.6, bic=1.0, gaussian=0.5), row(5, 0.1, 1.0)]
+    assert count_modes(rows) == 3  # by a gap two, by valleys three; four are not found again, five have no valley
+    assert count_gaussians(rows) == 2  # four have the least criterion, and are not found again
+    assert count_modes(rows[3:]) == 4
+    assert count_gaussians(rows[3:]) == 4
+
+
+@pytest.mark.parametrize("n", [200, 600])
+def test_a_gaussian_cloud_is_one_by_both(n):
+    for scale in ([1.0, 1.0], [4.0, 1.0]):
+        x = np.random.default_rng(n).standard_normal((n, 2)) * scale
+        found = count_components(x, range(1, 5))
+        assert (found.modes, found.gaussians, found.n_components) == (1, 1, 1)
+
+
+def test_rings_are_two_modes():
+    x, _ = make_circles(800, factor=0.5, noise=0.05, random_state=0)
+    assert count_components(x, range(1, 6), clusters="modes").n_components == 2
+
+
+def test_crossing_gaussians_are_components_and_one_mode():
+    """Two long clouds across each other: no valley is between them."""
+    generator = np.random.default_rng(1)
+    long, high = (generator.standard_normal((250, 2)) * scale for scale in ([1.0, 0.2], [0.2, 1.0]))
+    x = np.concatenate([long, high])
+    found = count_components(x, range(1, 4))
+    assert (found.modes, found.gaussians, found.n_components) == (1, 2, 2)
+    assert any("so that the Gaussians count" in text for text in found.reasons)
+    assert count_components(x, range(1, 4), clusters="modes").n_components == 1
+
+
+def test_a_curved_cluster_is_one_component_though_gaussians_are_many():
+    generator = np.random.default_rng(0)
+    angle = generator.uniform(0, np.pi, 300)
+    x = np.stack([np.cos(angle), np.sin(angle)], 1) + 0.08 * generator.standard_normal((300, 2))
+    found = count_components(x, range(1, 5))
+    assert found.modes == found.n_components == 1
+
+
+def test_criteria_of_more_components_than_points_tell_nothing():
+    found = criteria_of(sample(blobs(40)[0]), 5, 0)
+    assert math.isnan(found.valley)
+    assert not found.has_modes
+    assert not found.has_stable_gaussians
+
+
+def test_a_selection_shows_its_table_and_keeps_the_mixture():
+    x, y = blobs(240)
+    frame = pd.DataFrame(x, columns=["length", "width"])
+    settings = {"components": "N", "progress": False}
+    found = select_components(frame, range(1, 5), **settings)
+    assert (found.n_components, found.modes, found.gaussians) == (3, 3, 3)
     assert found.model.n_components == found.guide.n_components == 3
-    x_test, y_test = pinwheel(200, wings=3, seed=2)
-    assert accuracy(y_test, evaluate(found.model, found.guide, x_test).encoder_probs.argmax(-1)) > 0.97
-    for row in found.rows:
-        assert row["bic"] > row["aic"]
-        assert row["validation_elbo"] <= row["validation_evidence"]
-    plots.selection(found.rows)
+    assert accuracy(y, evaluate(found.model, found.guide, x).predict()) > 0.99
+    assert sorted(found.trials) == [1, 2, 3, 4]
+    lines = str(found).splitlines()
+    assert lines[3].endswith("modes, components, chosen")
+    assert [row["n_components"] for row in found.table] == [1, 2, 3, 4]
+    assert found.table[2]["validation_evidence"] > found.table[1]["validation_evidence"]
+    assert len(plots.selection(found)) == 5
+    quick = select_components(frame, range(1, 5), fit_all=False, **settings)
+    assert quick.n_components == 3
+    assert not quick.trials
+    assert len(plots.selection(quick)) == 3
+    torch.testing.assert_close(quick.model.evidence(torch.tensor(x)), found.model.evidence(torch.tensor(x)))
+
+
+def test_processes_find_the_same():
+    x, _ = blobs(90)
+    settings = {"components": "N", "progress": False}
+    one = select_components(x, range(1, 5), **settings)
+    several = select_components(x, range(1, 5), n_jobs=2, **settings)
+    assert untimed(one) == untimed(several)
+
+
+def untimed(found):
+    """The table without the seconds, as text, in which NaN equals NaN."""
+    return str([row | {"seconds": 0} for row in found.table])
+
+
+def test_weights_count_as_repeated_rows():
+    x, _ = blobs(120)
+    weight = np.where(np.arange(120) % 3 == 0, 2.0, 1.0)
+    repeated = np.concatenate([x, x[weight == 2]])
+    a = count_components(x, range(1, 5), sample_weight=weight)
+    assert a == count_components(repeated, range(1, 5))
+
+
+@pytest.mark.filterwarnings("ignore::pyro_vmonf.automatic.SearchWarning")
+def test_a_search_goes_on_from_its_checkpoints(tmp_path):
+    x, _ = blobs(60)
+    few = Schedule(4, 4, 4)
+    settings = {"components": ["N", "P"], "config": SearchConfig(short=few, long=few), "progress": False}
+    first = select_components(x, range(1, 4), **settings, checkpoint=tmp_path / "search.safetensors")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"search-{k}.safetensors" for k in (1, 2, 3, "all")]
+    assert untimed(first) == untimed(select_components(x, range(1, 4), **settings))
+    again = select_components(x, range(1, 4), **settings, checkpoint=tmp_path / "search.safetensors")
+    assert untimed(first) == untimed(again)
+
+
+def test_what_disagrees_is_said():
+    x, _ = blobs(150)
+    with pytest.warns(SelectionWarning) as record:
+        select_components(x, [1, 2], components="N", fit_all=False, progress=False)
+    texts = [str(one.message) for one in record]
+    assert any("2, the greatest number tried, is chosen; there may be more" in text for text in texts)
+    assert any("2 by modes that stand alone, 1 by Gaussian components" in text for text in texts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        select_components(x, range(1, 5), components="N", fit_all=False, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -84,88 +202,15 @@ def test_three_wings_are_found_from_six():
     [
         ({"n_components": [0, 1]}, "n_components: expected an integer of at least 1, got 0"),
         ({"n_components": []}, "n_components: expected at least one number, got none"),
-        ({"overlap": 2.0}, "overlap: expected a number between 0 and 1, got 2.0"),
+        ({"clusters": "blobs"}, "clusters: expected one of"),
+        ({"components": "Q"}, "components: expected"),
         ({"validation_fraction": 1.0}, "validation_fraction: expected a number between 0 and 1, got 1.0"),
-        ({"validation_fraction": 0.001}, "validation_fraction: expected one that holds out 2 points or more"),
+        ({"validation_fraction": 0.01}, "validation_fraction: expected one that holds out 2 of 60 distinct points"),
+        ({"x": np.eye(2)}, "x: expected at least 7 distinct points for 1 components, got 2"),
+        ({"x": np.array([[np.nan, 1.0]] * 9)}, "x: "),
     ],
 )
 def test_bad_searches_are_named(settings, message):
-    x, _ = pinwheel(40, wings=3)
+    arguments = {"x": blobs(60)[0], "n_components": [1, 2]} | settings
     with pytest.raises(ValueError, match=message):
-        select_components(x, **{"n_components": [1, 2], "build": build} | settings)
-
-
-def test_build_must_do_as_it_is_told():
-    x, _ = pinwheel(40, wings=3)
-    with pytest.raises(ValueError, match="build: expected a model of 4 components, got 3"):
-        select_components(x, [3, 4], build=lambda k: build(3))
-
-
-def test_a_component_without_points_goes_first():
-    merged = merge(torch.tensor([[0.7, 0.3, 0.0], [0.2, 0.8, 0.0], [0.9, 0.1, 0.0]]))
-    assert bool((merged.sum(0) > 0).all())
-
-
-def test_parameters_that_do_nothing_are_not_counted():
-    model, _ = build(3)
-    x, _ = pinwheel(40, wings=3)
-    # Each PLUAffine holds two 2 × 2 matrices, of which one entry each is used.
-    assert effective_parameters(model, x) <= sum(p.numel() for p in model.parameters()) - 3 * 6
-
-
-@pytest.mark.filterwarnings("ignore:n_components. 3 components")
-def test_a_search_goes_on_from_its_checkpoints(tmp_path):
-    x, _ = pinwheel(60, wings=3)
-    settings = {"initializer": Initializer("gmm", warmup_epochs=3), "config": TrainingConfig(epochs=4)}
-    settings |= {"build": build, "progress": False, "checkpoint": tmp_path / "search.safetensors"}
-    first = select_components(x, range(1, 4), **settings)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"search-{k}.safetensors" for k in (1, 2, 3)]
-    again = select_components(x, range(1, 4), **settings)
-    keep = [[r["validation_evidence"] for r in found.rows] for found in (first, again)]
-    assert keep[0] == keep[1]
-    with pytest.raises(TypeError, match="'y'"):  # labels would say how many components there are
-        select_components(x, range(1, 4), y=torch.zeros(180).long(), **settings)
-
-
-def test_each_fit_warms_up_as_long_as_the_first(monkeypatch):
-    lengths = []
-
-    def spy(*arguments, **settings):
-        history = fit(*arguments, **settings)
-        lengths.append(sum(row["phase"] == 0 for row in history.rows))
-        return history
-
-    monkeypatch.setattr(selection, "fit", spy)
-    x, _ = pinwheel(60, wings=3)
-    initializer, config = Initializer("gmm", warmup_epochs=3), TrainingConfig(epochs=1)
-    select_components(x, [2, 4], build=build, initializer=initializer, config=config, progress=False)
-    assert lengths == [3, 3]
-
-
-def test_components_without_points_do_not_stop_a_search():
-    x, _ = pinwheel(60, wings=3)
-    shares = torch.zeros(180, 5)
-    shares[torch.arange(180), torch.arange(180) % 3] = 1
-    merged = merge(merge(shares)) + 1e-6
-    assert merged.shape == (180, 3)
-    initializer = Initializer(lambda features: shares[: len(features)] + 1e-30, warmup_epochs=1)
-    settings = {"build": build, "config": TrainingConfig(epochs=2), "progress": False}
-    found = select_components(x, range(1, 6), initializer=initializer, **settings)
-    assert len(found.rows) == 5
-
-
-def test_a_search_that_merges_nothing_says_so():
-    x, _ = pinwheel(60, wings=2)
-    with pytest.warns(UserWarning, match="n_components: 2 components share so little"):
-        select_components(x, [1, 2], build=build, config=TrainingConfig(epochs=2), progress=False)
-
-
-def test_a_search_builds_its_own_pairs_where_none_are_given():
-    x, _ = pinwheel(40, wings=2)
-    settings = {"initializer": Initializer("gmm", warmup_epochs=1), "config": TrainingConfig(epochs=1)}
-    frame = pd.DataFrame(x.numpy(), columns=["length", "width"])
-    found = select_components(frame, [1, 3], overlap=0.0, progress=False, **settings)
-    assert [row["n_components"] for row in found.rows] == [3, 1]
-    assert found.pairs[3][0].components.event_shape == (2,)
-    with pytest.raises(ValueError, match=r"x: expected shape \(N, D\) where build is not given, got \(80,\)"):
-        select_components(frame["length"], [1, 3], progress=False)
+        select_components(**arguments)

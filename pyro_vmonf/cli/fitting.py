@@ -48,7 +48,7 @@ def fit_file(
     table = table_of(data, whole, columns=chosen or None, ignore=left_out, label_column=label_column)
     points, classes, numbers = points_and_classes(table, data)
     if components is None:
-        components = len(classes) or choose_components(points.numpy(), None, seed)
+        components = len(classes) or choose_components(points.numpy(), None, seed).n_components
     run = Run(str(data.resolve()), components, table.names, label_column, seed, device, checksum(points, numbers))
     run.begin(out)
     return searched(run, out, points, classes, numbers, output)

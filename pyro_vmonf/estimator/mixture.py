@@ -20,13 +20,14 @@ from pyro_vmonf.estimator.fitting import Fit, fit_rows
 from pyro_vmonf.estimator.moments import moments_of, shaped_covariances
 from pyro_vmonf.estimator.rows import Array, evaluation_of, read_rows, read_weights, tensor_to_array
 from pyro_vmonf.estimator.saving import SavableEstimator
-from pyro_vmonf.estimator.settings import seed_of, settings_of
+from pyro_vmonf.estimator.settings import Settings, seed_of, settings_of
 from pyro_vmonf.evaluation.evaluating import Posterior, evaluate
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.initialization.initializer import Initializer
 from pyro_vmonf.models.mixture import FlowMixture
 from pyro_vmonf.models.weights import log_mean
 from pyro_vmonf.persistence import SavedMixture
+from pyro_vmonf.selection import Count
 
 __all__ = ["VMoNF"]
 
@@ -46,8 +47,8 @@ class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, Transfo
     mixture, its covariances diagonal unless ``covariance_type`` says otherwise, and a ``ConvergenceWarning`` says so.
 
     Args:
-        n_components: The number K of components, or ``"auto"`` for that with the least BIC of Gaussian mixtures with
-            full covariances, from 1 to 10. (A later version chooses it by held-out rows.)
+        n_components: The number K of components, or ``"auto"`` for the number, from 1 to 10, of modes that stand
+            alone or of Gaussian components, see :func:`~pyro_vmonf.select_components`, which shows other criteria too.
         components: What may be added to the Gaussians of a start: ``"auto"`` for all flows that
             :func:`~pyro_vmonf.fit_mixture` knows, ``"nsf"`` for splines, ``"realnvp"`` for affine couplings, or
             ``"gaussian"`` for nothing. Other flows are trained by :func:`~pyro_vmonf.fit`, see :meth:`from_modules`.
@@ -155,25 +156,27 @@ class VMoNF(ClusterMixin, DensityMixin, ClassNamePrefixFeaturesOutMixin, Transfo
         settings = settings_of(self, means=self.means_init, weights=self.weights)
         rows = read_rows(self, X, reset=True)
         weight, seed = read_weights(sample_weight, rows), seed_of(self.random_state)
-        n_components = self._count(rows, weight, seed)
-        start = self._previous_responsibilities(rows, n_components) if self.warm_start else None
-        self._keep(fit_rows(rows, n_components, weight, settings, seed, start=start))
+        count = self._count(rows, weight, settings, seed)
+        start = self._previous_responsibilities(rows, count.n_components) if self.warm_start else None
+        fit = fit_rows(rows, count.n_components, weight, settings, seed, start=start)
+        fit.search.reasons[:0] = count.reasons
+        self._keep(fit)
         encoder = evaluate(self.model_, self.guide_, rows).encoder_probs
         self.labels_ = encoder.argmax(-1).cpu().numpy()
         return self
 
-    def _count(self, rows: Array, weight: Array | None, seed: int) -> int:
-        """Returns the number of components, chosen by the rows where the user leaves it to them."""
+    def _count(self, rows: Array, weight: Array | None, settings: Settings, seed: int) -> Count:
+        """Returns the number of components, chosen by the rows where the user leaves it to them, and why."""
         is_auto = isinstance(self.n_components, str) and self.n_components == "auto"
         if is_auto and self.means_init is None:
-            return choose_components(rows, weight, seed)
+            return choose_components(rows, weight, seed, settings)
         if is_auto:
             raise ValueError("n_components: expected an integer with means_init, got 'auto'")
         found = check_count("n_components", self.n_components)
         expected = (found, rows.shape[1])
         if self.means_init is not None and np.shape(self.means_init) != expected:
             raise ValueError(f"means_init: expected shape {expected}, got {np.shape(self.means_init)}")
-        return found
+        return Count(found, found, found, [])
 
     def _previous_responsibilities(self, rows: Array, n_components: int) -> Initializer | None:
         """Returns what the last fit says of rows, as a start; None before the first fit."""

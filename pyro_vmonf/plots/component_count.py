@@ -1,42 +1,100 @@
-"""The choice of the number of components."""
+"""The criteria by which a number of components is chosen."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 
 from pyro_vmonf.plots.axes import AxesArray, GivenAxes, panels_for
 
 __all__ = ["selection"]
 
+Row: TypeAlias = Mapping[str, Any]
 
-def selection(rows: Sequence[Mapping[str, float]], *, ax: GivenAxes = None) -> AxesArray:
-    """Draws the overlap that is left, and the validation evidence, against the number of components.
+
+@dataclass(frozen=True)
+class Panel:
+    """What one panel draws: its label, and the columns with the labels of their lines."""
+
+    label: str
+    columns: Mapping[str, str]
+    error: str = ""
+
+    def is_in(self, rows: Sequence[Row]) -> bool:
+        """Returns whether any row has a number to draw."""
+        return any(np.isfinite(finite(rows, column)).any() for column in self.columns)
+
+
+PANELS = (
+    Panel("depth of the shallowest valley, nats", {"valley": ""}),
+    Panel("how well clusters are found again", {"stability": "clusters", "gaussian_stability": "Gaussians"}),
+    Panel("BIC", {"bic": ""}),
+    Panel("held-out evidence, nats", {"validation_evidence": ""}, "standard_error"),
+    Panel("greatest overlap of two components", {"overlap": ""}),
+)
+
+
+class HasTable(Protocol):
+    """What both searches for the number return: the number chosen, and all criteria by their names."""
+
+    @property
+    def n_components(self) -> int: ...
+
+    @property
+    def table(self) -> Sequence[Row]: ...
+
+
+def selection(found: HasTable, *, ax: GivenAxes = None) -> AxesArray:
+    """Draws each criterion against the number of components, with the number chosen.
+
+    Valleys that are infinite, between clusters that do not touch, are left out.
 
     Args:
-        rows: The rows of a ``Selection``: ``n_components``, ``overlap``, ``validation_evidence`` in nats,
-            ``standard_error`` and ``chosen``.
-        ax: The two Axes to draw into.
+        found: What :func:`~pyro_vmonf.select_components` or :func:`~pyro_vmonf.selection.merge_components` returned.
+        ax: The Axes to draw into, as many as there are criteria: up to five.
 
     Returns:
-        The two Axes.
+        The Axes.
+
+    Raises:
+        TypeError: If ``found`` is something else.
 
     Examples:
         >>> from pyro_vmonf import plots
-        >>> names = ["n_components", "overlap", "validation_evidence", "standard_error", "chosen"]
-        >>> rows = [dict(zip(names, row)) for row in [(2, 0.3, -2.0, 0.1, False), (1, 0.0, -2.5, 0.1, True)]]
-        >>> len(plots.selection(rows))
-        2
+        >>> from pyro_vmonf.selection import Merging
+        >>> found = Merging([{"n_components": 2, "overlap": 0.3, "chosen": True}])
+        >>> [ax.get_ylabel() for ax in plots.selection(found)]
+        ['greatest overlap of two components']
     """
-    drawn = panels_for(ax, 2, (4.2, 3.4))
-    left, right = drawn
-    rows = sorted(rows, key=lambda row: row["n_components"])
-    k, evidence, errors = ([row[c] for row in rows] for c in ("n_components", "validation_evidence", "standard_error"))
-    chosen = next(row for row in rows if row["chosen"])
-    left.plot(k, [row["overlap"] for row in rows], marker="o", markersize=4, linewidth=1)
-    left.set_yscale("symlog", linthresh=1e-3)
-    left.set_ylabel("greatest overlap of two components")
-    right.errorbar(k, evidence, errors, marker="o", markersize=4, capsize=2, linewidth=1)
-    right.set_ylabel("validation evidence, nats")
-    for one, column in ((left, "overlap"), (right, "validation_evidence")):
-        one.plot(chosen["n_components"], chosen[column], "o", color="C3", markersize=9, label="chosen")
-        one.set(xticks=k, xlabel="components")
-        one.legend(loc="lower right", fontsize=8)
+    table = getattr(found, "table", None)
+    if table is None:
+        kind = type(found).__name__
+        raise TypeError(f"found: expected what select_components or merge_components returned, got {kind}")
+    rows = sorted(table, key=lambda row: row["n_components"])
+    panels = [panel for panel in PANELS if panel.is_in(rows)]
+    drawn = panels_for(ax, len(panels), (3.2, 3.0))
+    for one, panel in zip(drawn, panels, strict=True):
+        draw(one, panel, rows, found.n_components)
     return drawn
+
+
+def draw(ax: Axes, panel: Panel, rows: Sequence[Row], chosen: int) -> None:
+    """Draws one criterion."""
+    ax.axvline(chosen, color="C3", linewidth=1, label=f"chosen: {chosen}")
+    k = [row["n_components"] for row in rows]
+    errors = finite(rows, panel.error) if panel.error else None
+    for i, (column, label) in enumerate(panel.columns.items()):
+        values = finite(rows, column)
+        ax.errorbar(k, values, errors, color=f"C{2 * i}", marker="o", markersize=4, capsize=2, label=label or None)
+    ax.set(xlabel="components", ylabel=panel.label, xticks=k[:: 1 + len(k) // 13])
+    ax.legend(fontsize=8)
+
+
+def finite(rows: Sequence[Row], column: str) -> npt.NDArray[np.float64]:
+    """Returns the numbers of a column, NaN where a row has none or an infinite one."""
+    found = [row.get(column) for row in rows]
+    return np.array([math.nan if value is None or not math.isfinite(value) else float(value) for value in found])

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from pyro_vmonf.automatic.graph import Graph
 from pyro_vmonf.automatic.table import Table
+from pyro_vmonf.initialization.clustering import MIXTURES
 from pyro_vmonf.initialization.gaussian_mixture import fit_gaussian_mixture
 from pyro_vmonf.moments import COVARIANCE_TYPES, gaussian_parameter_count
-from pyro_vmonf.selection.stability import labels_by, stability
+from pyro_vmonf.selection.stability import Labels, labels_by, stability
 from pyro_vmonf.selection.valleys import log_density, shallowest_valley
 
 __all__ = ["DEPTH", "STABLE", "Criteria", "Sample", "criteria_of", "sample_from"]
@@ -36,7 +37,7 @@ class Criteria:
         stability: How well its worst cluster is found again in halves of the points, 0 to 1; NaN where the valley is so
             shallow that it was not asked.
         bic: The least Bayesian information criterion of Gaussian mixtures with full, tied or diagonal covariances.
-        gaussian_stability: How well the worst component of a Gaussian mixture with full covariances is found again.
+        gaussian_stability: How well the worst component of that mixture is found again.
     """
 
     n_components: int
@@ -53,7 +54,7 @@ class Criteria:
 
     @property
     def has_stable_gaussians(self) -> bool:
-        """Whether the components of a Gaussian mixture are found again."""
+        """Whether the components of that Gaussian mixture are found again."""
         return self.gaussian_stability >= STABLE
 
 
@@ -90,33 +91,42 @@ def criteria_of(sample: Sample, n_components: int, seed: int) -> Criteria:
         seed: The seed of clusterings and parts.
     """
     if n_components == 1:
-        return Criteria(1, math.inf, "", 1.0, least_bic(sample, 1, seed), 1.0)
+        return Criteria(1, math.inf, "", 1.0, *least_bic(sample, 1, seed))
     if len(sample.x) < LEAST_SHARE * n_components:
         return Criteria(n_components, math.nan, "", math.nan, math.nan, math.nan)
     found = {method: (valley, again) for method, valley, again in clusterings(sample, n_components, seed)}
     stable = [method for method, (valley, again) in found.items() if again >= STABLE or valley == math.inf]
     best = max(stable or found, key=lambda method: found[method][0], default="")
     valley, again = found.get(best, (math.nan, math.nan))
-    gaussian = found["gmm"][1] if "gmm" in found else 0.0
-    return Criteria(n_components, valley, best, again, least_bic(sample, n_components, seed), gaussian)
+    least, gaussian = least_bic(sample, n_components, seed)
+    return Criteria(n_components, valley, best, again, least, gaussian)
 
 
 def clusterings(sample: Sample, n_components: int, seed: int) -> Iterator[tuple[str, float, float]]:
     """Yields the name of each method that finds K clusters, the valley between them, and their stability.
 
-    That is asked of clusters between which there is a valley, and always of the Gaussian mixture.
+    That is asked of clusters between which there is a valley, and NaN for others.
     """
     for method in METHODS:
         labels = labels_by(method, sample.x, n_components, sample.weight, seed)
         if labels is not None:
             valley = shallowest_valley(labels, sample.near, sample.level)
-            is_asked = valley >= DEPTH or method == "gmm"
-            yield method, valley, stability(method, sample.x, labels, sample.weight, seed) if is_asked else math.nan
+            yield method, valley, again_by(method, sample, labels, seed) if valley >= DEPTH else math.nan
 
 
-def least_bic(sample: Sample, n_components: int, seed: int) -> float:
-    """Returns the least Bayesian information criterion of Gaussian mixtures of all types of covariances."""
-    return min(bic(sample, n_components, kind, seed) for kind in COVARIANCE_TYPES)
+def again_by(method: str, sample: Sample, labels: Labels, seed: int) -> float:
+    """Returns how well the worst of a method's clusters is found again."""
+    return stability(method, sample.x, labels, sample.weight, seed, STABLE)
+
+
+def least_bic(sample: Sample, n_components: int, seed: int) -> tuple[float, float]:
+    """Returns the least Bayesian information criterion of Gaussian mixtures, and how well its components are found."""
+    least, kind = min((bic(sample, n_components, kind, seed), kind) for kind in COVARIANCE_TYPES)
+    if n_components == 1:
+        return least, 1.0
+    method = next(name for name, own in MIXTURES.items() if own == kind)
+    labels = labels_by(method, sample.x, n_components, sample.weight, seed)
+    return least, 0.0 if labels is None else again_by(method, sample, labels, seed)
 
 
 def bic(sample: Sample, n_components: int, covariance_type: str, seed: int) -> float:

@@ -49,6 +49,11 @@ class Merging:
         return next(int(row["n_components"]) for row in self.rows if row["chosen"])
 
     @property
+    def table(self) -> list[dict[str, float]]:
+        """The rows."""
+        return self.rows
+
+    @property
     def model(self) -> FlowMixture:
         """The model of the K chosen."""
         return self.pairs[self.n_components][0]
@@ -112,7 +117,8 @@ def merge_components(
 
     Examples:
         >>> import torch
-        >>> from pyro_vmonf import TrainingConfig, merge_components
+        >>> from pyro_vmonf import TrainingConfig
+        >>> from pyro_vmonf.selection import merge_components
         >>> config = TrainingConfig(epochs=2)
         >>> found = merge_components(torch.randn(120, 2), range(1, 3), overlap=0.0, config=config, progress=False)
         >>> [row["n_components"] for row in found.rows]

@@ -26,14 +26,15 @@ class SelectionRow:
 
     Attributes:
         criteria: What the points say of it, before any flow is trained.
-        evidence: The mean log p(x) of held-out points in nats, in the units of x; None where no mixture was fitted.
+        validation_evidence: The mean log p(x) of held-out points in nats, in the units of x; None where no mixture was
+            fitted.
         standard_error: The standard error of that mean.
         overlap: The points that the two components which share most share, for the size of the smaller, 0 to 1.
         seconds: How long the fit took.
     """
 
     criteria: Criteria
-    evidence: float | None = None
+    validation_evidence: float | None = None
     standard_error: float | None = None
     overlap: float | None = None
     seconds: float | None = None
@@ -74,6 +75,11 @@ class Selection:
     history: History
     trials: dict[int, Trial]
 
+    @property
+    def table(self) -> list[dict[str, float | str | None]]:
+        """All criteria of each number, by their names."""
+        return [row.as_dict() for row in self.rows]
+
     def __str__(self) -> str:
         head = " K  valley  by        stability        BIC  Gaussian stability  held-out evidence, nats  overlap"
         lines = [self.line(row) for row in self.rows]
@@ -81,18 +87,14 @@ class Selection:
 
     def line(self, row: SelectionRow) -> str:
         """Returns a row of the table."""
-        own = row.criteria
-        evidence = "" if row.evidence is None else f"{row.evidence:.3f} ± {row.standard_error:.3f}"
-        overlap = "" if row.overlap is None else f"{row.overlap:.3f}"
-        marks = [
-            name
-            for name, number in (("modes", self.modes), ("components", self.gaussians))
-            if number == row.n_components
-        ]
-        chosen = ["chosen"] if row.n_components == self.n_components else []
+        own, evidence = row.criteria, row.validation_evidence
         numbers = f"{row.n_components:2}  {told(own.valley, 2):>6}  {own.method:8}  {told(own.stability, 2):>9}"
-        rest = f"{told(own.bic, 0):>9}  {told(own.gaussian_stability, 2):>18}  {evidence:>23}  {overlap:>7}"
-        return f"{numbers}  {rest}  {', '.join(marks + chosen)}".rstrip()
+        gaussians = f"{told(own.bic, 0):>9}  {told(own.gaussian_stability, 2):>18}"
+        flows = "" if evidence is None else f"{evidence:.3f} ± {row.standard_error:.3f}"
+        overlap = "" if row.overlap is None else f"{row.overlap:.3f}"
+        counts = {"modes": self.modes, "components": self.gaussians, "chosen": self.n_components}
+        marks = ", ".join(name for name, k in counts.items() if k == row.n_components)
+        return f"{numbers}  {gaussians}  {flows:>23}  {overlap:>7}  {marks}".rstrip()
 
 
 def told(value: float, digits: int) -> str:

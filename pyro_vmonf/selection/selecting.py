@@ -71,8 +71,8 @@ def select_components(
     cluster too. Of more than 1,500 distinct points, a random sample is clustered; the criteria of more components than
     a tenth of the points are not asked.
 
-    References: Hennig, 2007 (*Comput. Stat. Data Anal.* 52), for stability; Hennig, 2010 (*Adv. Data Anal. Classif.* 4),
-    for the two meanings and overlap; Fraley and Raftery, 1998 (*Comput. J.* 41), for the criterion of Gaussians.
+    References: Hennig, 2007 (*Comput. Stat. Data Anal.* 52), for stability, and 2010 (*Adv. Data Anal. Classif.* 4) for
+    the two meanings and overlap; Fraley and Raftery, 1998 (*Comput. J.* 41), for the criterion of Gaussians.
 
     Args:
         x: The points ``(N, D)``, as :func:`~pyro_vmonf.fit_mixture` takes them, in any units.

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from joblib import Parallel, delayed, parallel_config
@@ -159,4 +159,5 @@ def in_parallel(function: Callable[[int], T], numbers: Sequence[int], n_jobs: in
         yield from map(function, numbers)
         return
     with parallel_config(backend="loky", inner_max_num_threads=max(1, math.ceil(torch.get_num_threads() / 2))):
-        yield from Parallel(n_jobs=n_jobs, return_as="generator")(delayed(function)(number) for number in numbers)
+        results: Any = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(function)(number) for number in numbers)
+        yield from results
