@@ -31,6 +31,7 @@ from choosing_parts.report import report
 from choosing_parts.rows import kept, read
 from default_parts import sets
 from default_parts.command import parser
+from default_parts.methods import library_version
 from default_parts.shapes import SHAPES
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -95,7 +96,7 @@ def main():
     if not args.report_only:
         with threadpool_limits(1):
             run(names, args)
-    text = report(there(names, args), args.methods)
+    text = f"ours: {library_version()}\n\n{report(there(names, args), args.methods)}"
     label = "some" if args.sets else args.tag
     atomic_write(args.out / f"report-{label}.md", lambda file: file.write(text.encode()))
     print(text)
