@@ -8,6 +8,7 @@ import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 COMMANDS = {
+    "choosing_k": ["--smoke", "--out", "choosing-k"],
     "clustering": [
         "pinwheel-5",
         "--seeds",
