@@ -290,8 +290,12 @@ def test_the_number_of_components_is_chosen(x):
     assert any("3 by modes" in text for text in found.history_.search.reasons)
 
 
-def test_of_a_few_rows_one_component_is_chosen(x):
+def test_of_a_few_rows_a_few_numbers_are_asked(x):
     assert choose_components(x[:15], None, 0).n_components == 1
+    assert (
+        "More than 4 were not asked: 45 distinct rows are fewer than 10 for each."
+        in choose_components(x[:45], None, 0).reasons
+    )
 
 
 def test_weights_that_are_given(x):

@@ -101,9 +101,30 @@ def test_a_gaussian_cloud_is_one_by_both(n):
         assert (found.modes, found.gaussians, found.n_components) == (1, 1, 1)
 
 
-def test_rings_are_two_modes():
+def test_rings_are_two_modes_and_no_gaussians():
     x, _ = make_circles(800, factor=0.5, noise=0.05, random_state=0)
     assert count_components(x, range(1, 6), clusters="modes").n_components == 2
+    with pytest.warns(SelectionWarning, match="1 is chosen, but the BIC is least with the greatest number asked, 3"):
+        found = count_components(x, range(1, 4), clusters="components")
+    assert found.n_components == 1
+    assert found.reasons[1].endswith("of all it is least with 3.")
+
+
+@pytest.mark.parametrize(
+    "far", [[[12.0, 12.0]], [[12.0, 12.0], [-15.0, 3.0], [0.0, 20.0]], [[40.0, 40.0], [41.0, 40.0]]]
+)
+def test_outliers_are_no_modes(far):
+    x = np.concatenate([np.random.default_rng(0).standard_normal((300, 2)), far])
+    assert count_components(x, range(1, 5)).n_components == 1
+
+
+def test_where_nothing_is_found_the_least_number_is_said_to_be_the_least():
+    x = np.random.default_rng(0).standard_normal((200, 2))
+    with pytest.warns(SelectionWarning, match="3, the least number tried, is chosen; there may be fewer"):
+        found = count_components(x, [3, 4])
+    assert found.reasons[0] == "3 by modes: the least number tried, since none has clusters that valleys part."
+    few = count_components(blobs(45)[0], range(1, 7))
+    assert "5 or more were not asked: there are not 10 distinct points for each." in few.reasons
 
 
 def test_crossing_gaussians_are_components_and_one_mode():
@@ -203,12 +224,13 @@ def test_what_disagrees_is_said():
     ("settings", "message"),
     [
         ({"n_components": [0, 1]}, "n_components: expected an integer of at least 1, got 0"),
+        ({"n_jobs": 0}, "n_jobs: expected None, a number of processes"),
         ({"n_components": []}, "n_components: expected at least one number, got none"),
         ({"clusters": "blobs"}, "clusters: expected one of"),
         ({"components": "Q"}, "components: expected"),
         ({"validation_fraction": 1.0}, "validation_fraction: expected a number between 0 and 1, got 1.0"),
         ({"validation_fraction": 0.01}, "validation_fraction: expected one that holds out 2 of 60 distinct points"),
-        ({"x": np.eye(2)}, "x: expected at least 7 distinct points for 1 components, got 2"),
+        ({"x": np.eye(2)}, "x: expected at least 7 distinct points, so that some can be held out from K = 1, got 2"),
         ({"x": np.array([[np.nan, 1.0]] * 9)}, "x: "),
     ],
 )

@@ -67,7 +67,9 @@ class Search:
         self.stages = Stages(None, {}) if stages is None else stages
         self.spread, self.folds = problem.spread(candidates), problem.folds
         self.rows: list[Row] = []
-        self.has_ties = bool(tied_columns(problem.x[problem.own], problem.weight[problem.own]).any())
+        x = problem.x[problem.own]
+        is_constant = x.amax(0) == x.amin(0)  # so that all points share a value of them
+        self.has_ties = bool((tied_columns(x, problem.weight[problem.own]) | is_constant).any())
         self.encoders: TaughtEncoders | None = None  # with labels
 
     def with_covariances(self) -> list[Candidate]:

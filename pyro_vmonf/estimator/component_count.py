@@ -1,5 +1,8 @@
 """The number of components, where the user leaves it to the data."""
 
+from dataclasses import replace
+from typing import Any
+
 from pyro_vmonf.automatic.table import collapsed, least_points
 from pyro_vmonf.estimator.rows import Array
 from pyro_vmonf.estimator.settings import FLOWS, Settings
@@ -27,16 +30,13 @@ def choose_components(rows: Array, weight: Array | None, seed: int, settings: Se
     most = min(MOST_COMPONENTS, n // LEAST_ROWS)
     if most < 2 or n < least_points(most) + 2:
         return Count(1, 1, 1, [f"One component: {n} distinct rows are too few to find more in."])
-    numbers = range(1, most + 1)
-    if settings is None:
-        return count_components(rows, numbers, sample_weight=weight, seed=seed)
-    return count_components(
-        rows,
-        numbers,
-        clusters="components" if settings.components == FLOWS["gaussian"] else "auto",
-        sample_weight=weight,
-        components=settings.components,
-        config=settings.config,
-        device=settings.device,
-        seed=seed,
-    )
+    given: dict[str, Any] = {}
+    if settings is not None:
+        clusters = "components" if settings.components == FLOWS["gaussian"] else "auto"
+        given = {"clusters": clusters, "components": settings.components}
+        given |= {"config": settings.config, "device": settings.device}
+    found = count_components(rows, range(1, most + 1), sample_weight=weight, seed=seed, **given)
+    if most < MOST_COMPONENTS:
+        few = f"More than {most} were not asked: {n} distinct rows are fewer than {LEAST_ROWS} for each."
+        found = replace(found, reasons=[*found.reasons, few])
+    return found

@@ -49,7 +49,7 @@ def count(
         fitted: Those that are fitted already.
     """
     modes, gaussians = count_modes(rows), count_gaussians(rows)
-    reasons = told_counts(modes, gaussians)
+    reasons = told_counts(rows, modes, gaussians)
     if clusters == "components":
         return Count(gaussians, modes, gaussians, reasons)
     if clusters == "modes" or gaussians <= modes or trials is None:

@@ -33,7 +33,7 @@ class Criteria:
     Attributes:
         n_components: The number K.
         valley: The depth in nats of the shallowest valley of density between two clusters, infinite where none touch;
-            NaN for more components than a tenth of the points.
+            NaN where no method finds so many clusters of ten points or more.
         method: The clustering they are from: that with the deepest valley, if possible of those that are found again.
         stability: How well its worst cluster is found again in halves of the points, 0 to 1; NaN where the valley is so
             shallow that it was not asked.

@@ -1,5 +1,6 @@
 """How many components: several criteria side by side, and the mixture with the number chosen."""
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -98,8 +99,8 @@ def select_components(
         TypeError, ValueError: For data or settings that cannot be used, before any work.
 
     Warns:
-        SelectionWarning: If the numbers of modes and of Gaussian components differ, if the greatest number is chosen,
-            or if held-out points are worse off with the number chosen than with the best.
+        SelectionWarning: If the numbers of modes and of Gaussian components differ, if the greatest or the least number
+            is chosen, or if held-out points are worse off with the number chosen than with the best.
 
     Examples:
         >>> from sklearn.datasets import make_blobs
@@ -109,7 +110,9 @@ def select_components(
         >>> found.n_components, found.modes, found.gaussians
         (3, 3, 3)
     """
-    began = begin(x, n_components, clusters, sample_weight, components, validation_fraction, config, device, seed)
+    began = begin(
+        x, n_components, clusters, sample_weight, components, validation_fraction, config, device, n_jobs, seed
+    )
     file = None if checkpoint is None else Path(checkpoint)
     trials = replace(began.trials, checkpoint=file)
     feasible = [k for k in began.numbers if least_points(k) <= len(trials.parts.x)] if fit_all else []
@@ -159,8 +162,14 @@ def count_components(
         >>> count_components(x, range(1, 5)).n_components
         3
     """
-    began = begin(x, n_components, clusters, sample_weight, components, FRACTION, config, device, seed)
-    return count(list(in_parallel(began.judged, began.numbers, n_jobs)), clusters, began.trials)
+    began = begin(x, n_components, clusters, sample_weight, components, FRACTION, config, device, n_jobs, seed)
+    rows = list(in_parallel(began.judged, began.numbers, n_jobs))
+    found = count(rows, clusters, began.trials)
+    if doubts := greatest_doubts(found, rows):
+        for text in doubts:
+            warnings.warn(text, SelectionWarning, stacklevel=2)
+        found = replace(found, reasons=[*found.reasons, *doubts])
+    return found
 
 
 @dataclass(frozen=True)
@@ -199,10 +208,15 @@ def begin(
     fraction: float,
     config: SearchConfig | None,
     device: str,
+    n_jobs: int | None,
     seed: int,
 ) -> Beginning:
     """Returns what the arguments of :func:`select_components` come to, once they are checked."""
+    if not isinstance(n_components, Iterable):
+        raise TypeError(f"n_components: expected several numbers, such as range(1, 13), got {n_components!r}")
     numbers = sorted({check_count("n_components", k) for k in n_components})
+    if n_jobs == 0:
+        raise ValueError("n_jobs: expected None, a number of processes, or −1 for one for each core, got 0")
     if not numbers:
         raise ValueError("n_components: expected at least one number, got none")
     check_choice("clusters", clusters, CLUSTERS)
@@ -213,7 +227,8 @@ def begin(
     least = least_points(numbers[0]) + 2
     if len(table.x) < least:
         raise ValueError(
-            f"x: expected at least {least} distinct points for {numbers[0]} components, got {len(table.x)}"
+            f"x: expected at least {least} distinct points, so that some can be held out from K = {numbers[0]}, "
+            f"got {len(table.x)}"
         )
     parts = parts_of(as_floats("x", x).double().cpu(), table, fraction, seed)
     trials = Trials(parts, components, config, None, device, seed)
@@ -236,14 +251,12 @@ def as_row(criteria: Criteria, trials: Trials, trial: Trial | None) -> Selection
 
 def concerns(found: Count, rows: Sequence[SelectionRow], trials: Trials, fitted: Mapping[int, Trial]) -> list[str]:
     """Returns sentences that say where the criteria disagree, and what that means."""
-    texts = []
+    texts = greatest_doubts(found, [row.criteria for row in rows])
     if found.modes != found.gaussians:
         texts.append(
             f"n_components: {found.modes} by modes that stand alone, {found.gaussians} by Gaussian components that are "
             f"found again; {found.n_components} is chosen, and clusters='modes' or 'components' chooses the other"
         )
-    if found.n_components == rows[-1].n_components > 1:
-        texts.append(f"n_components: {found.n_components}, the greatest number tried, is chosen; there may be more")
     best = max(fitted, key=lambda k: trials.mean(fitted[k]), default=found.n_components)
     own = fitted.get(found.n_components)
     if own is not None and is_better(fitted[best].values, own.values, trials.parts.held_weight, DOUBTS):
@@ -253,3 +266,20 @@ def concerns(found: Count, rows: Sequence[SelectionRow], trials: Trials, fitted:
             f"{found.n_components}; for density alone take {best}"
         )
     return texts
+
+
+def greatest_doubts(found: Count, rows: Sequence[Criteria]) -> list[str]:
+    """Returns a sentence where there may be more components than were tried, or fewer."""
+    numbers, k = [row.n_components for row in rows], found.n_components
+    known = [row for row in rows if not math.isnan(row.bic)]
+    if k == numbers[-1] > 1:
+        return [f"n_components: {k}, the greatest number tried, is chosen; there may be more"]
+    if k == numbers[0] > 1:
+        return [f"n_components: {k}, the least number tried, is chosen; there may be fewer"]
+    least = min(known, key=lambda row: row.bic).n_components
+    if k == found.gaussians != found.modes and least == known[-1].n_components != k:
+        return [
+            f"n_components: {k} is chosen, but the BIC is least with the greatest number asked, {least}, whose "
+            "Gaussians are not found again; there may be more"
+        ]
+    return []
