@@ -115,6 +115,7 @@ def restarts(history: Given, *, ax: GivenAxes = None) -> Axes:
     margin = 0.06 * (high - low)
     drawn.set(xlabel=f"{score}, nats", xlim=(low - margin, high + margin), ylim=(len(tries) - 0.4, -0.6))
     drawn.ticklabel_format(axis="x", style="plain", useOffset=False)
+    drawn.locator_params(axis="x", nbins=5)
     drawn.grid(axis="x", linewidth=0.5, alpha=0.5)
     drawn.set_axisbelow(True)
     return drawn
