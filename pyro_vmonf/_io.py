@@ -16,8 +16,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 __all__ = [
+    "MIXTURE",
     "Json",
     "atomic_write",
+    "check_file",
     "read_tensors",
     "remove_temporary",
     "writable_folder",
@@ -26,6 +28,10 @@ __all__ = [
 ]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+
+MIXTURE = "mixture.safetensors"
+"""The name of the file of the mixture in a folder of the command."""
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -75,6 +81,21 @@ def writable_folder(name: str, path: str | Path) -> Path:
     except OSError as error:
         raise OSError(f"{name}: expected a folder to write in, got {str(folder)!r} ({error})") from error
     return folder
+
+
+def check_file(name: str, path: str | Path, *, to_write: bool = False) -> None:
+    """Checks that ``path`` is no folder, and that a file that is ``to_write`` has a folder.
+
+    Raises:
+        OSError: Naming the argument ``name``, and the file of the mixture if ``path`` is a folder of the command.
+    """
+    file = Path(path)
+    if file.is_dir():
+        inside = file / MIXTURE
+        hint = f"; the mixture in it is {str(inside)!r}" if inside.is_file() and not to_write else ""
+        raise IsADirectoryError(f"{name}: expected a file, got the folder {str(file)!r}{hint}")
+    if to_write and not file.parent.is_dir():
+        raise FileNotFoundError(f"{name}: there is no folder {str(file.parent)!r}; make it first")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, header: Mapping[str, Json]) -> None:

@@ -224,6 +224,8 @@ def test_damaged_entries(tmp_path, name):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         VMoNF.load(tmp_path / "file")
+    with pytest.raises(IsADirectoryError, match="path: expected a file, got the folder"):
+        VMoNF.load(tmp_path)
     with pytest.raises(ValueError, match="device"):
         VMoNF.load(FOLDER / "estimator-1.safetensors", device="nowhere")
 

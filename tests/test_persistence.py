@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -507,10 +508,28 @@ def test_wrong_arguments(tmp_path):
         with pytest.raises(kind, match=message):
             save(tmp_path / "pair", *wrong)
     with pytest.raises(FileNotFoundError):
-        save(tmp_path / "nowhere" / "pair", model, guide)
-    with pytest.raises(FileNotFoundError):
         load(tmp_path / "pair")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_not_there_is_named_before_any_work(tmp_path):
+    folder = tmp_path / "nowhere"
+    with pytest.raises(FileNotFoundError, match=re.escape(f"path: there is no folder {str(folder)!r}; make it first")):
+        save(folder / "pair", None, None)  # which would be said next
+    assert not folder.exists()
+
+
+def test_a_folder_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(IsADirectoryError, match=r"path: expected a file, got the folder '\.'$"):
+        save(".", *PAIRS["labels"]())
+    Path("run").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"path: expected a file, got the folder 'run'$"):
+        load("run")
+    save("run/mixture.safetensors", *PAIRS["labels"]())
+    inside = re.escape(repr(str(Path("run", "mixture.safetensors"))))
+    with pytest.raises(IsADirectoryError, match=f"got the folder 'run'; the mixture in it is {inside}$"):
+        load("run")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

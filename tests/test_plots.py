@@ -10,6 +10,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
@@ -35,6 +36,7 @@ from pyro_vmonf.plots.densities import outline_levels
 from pyro_vmonf.plots.pair_plots import most_separating
 from pyro_vmonf.plots.points import Extent
 from pyro_vmonf.plots.tries import score_range
+from pyro_vmonf.selection import Merging
 from pyro_vmonf.training import History
 
 CENTRES = np.array([[-4.0, 0.0, 1.0], [4.0, 0.0, -1.0]])
@@ -124,6 +126,42 @@ def test_clusters_are_of_the_encoder_where_there_is_one():
         with torch.no_grad():
             expected = [colours[k] for k in probs(torch.tensor(X)).argmax(-1)]
         np.testing.assert_allclose(drawn, expected)
+
+
+def test_clusters_have_the_legend_of_components():
+    def quadrants(x):
+        return torch.nn.functional.one_hot(torch.where(x[:, 1] > 0, 0, torch.where(x[:, 0] > 0, 1, 3)), 4)
+
+    ax = plots.clusters(lambda x: quadrants(x).to(x), [[-1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [1.0, -1.0]])
+    legend = ax.get_legend()
+    # Component 3 has a region and no points, and component 2 has neither.
+    assert [text.get_text() for text in legend.get_texts()] == ["0: 75 %", "1: 25 %", "3: 0 %"]
+    assert [line.get_color() for line in legend.get_lines()] == [component_colours(4)[k] for k in (0, 1, 3)]
+    assert legend.get_title().get_text() == "component"
+
+
+def test_infinite_valleys_stand_at_the_top():
+    valleys = {1: np.inf, 2: np.inf, 3: 1.2, 4: np.inf, 5: -0.1, 6: np.nan}
+    rows = [{"n_components": k, "valley": valley, "chosen": k == 4} for k, valley in valleys.items()]
+    (ax,) = plots.selection(Merging(rows))
+    (top,) = [line for line in ax.lines if line.get_label() == "none touch"]
+    assert top.get_marker() == "^"
+    assert top.get_xdata().tolist() == [2, 4]
+    places = ax.transAxes.inverted().transform(top.get_transform().transform(top.get_xydata()))[:, 1]
+    highest = ax.transAxes.inverted().transform(ax.transData.transform([3, 1.2]))[1]
+    assert (places > highest + 0.05).all()
+    assert (places < 1).all()
+    assert "none touch" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_valleys_that_are_all_infinite():
+    rows = [{"n_components": k, "valley": np.inf, "bic": 1.0 * k, "chosen": k == 2} for k in (1, 2)]
+    valleys, bic = plots.selection(Merging(rows))
+    assert valleys.get_ylabel() == "shallowest valley, nats"
+    assert "none touch" in [text.get_text() for text in valleys.get_legend().get_texts()]
+    assert len(bic.get_legend().get_texts()) == 1
+    (only,) = plots.selection(Merging([{**rows[0], "chosen": True}]))  # one component has no valley
+    assert only.get_ylabel() == "BIC of Gaussians"
 
 
 def test_the_density_is_that_of_the_model():
@@ -284,7 +322,21 @@ def test_tries_that_failed_or_are_far_below():
     assert [line.get_marker() for line in ax.lines] == ["o", "o", "o", "<", "x", "x", "*"]
     assert [text.get_text() for text in ax.texts] == ["-90", "failed", "failed"]
     assert ax.get_yticklabels()[0].get_text() == "1: gmm + P, noise 0.1"
-    assert score_range([-np.inf]) == (-0.5, 0.5)
+    assert score_range([-np.inf]) == (-0.025, 0.025)
+
+
+def test_tries_of_nearly_one_score_look_equal():
+    scores = (-14.62114, -14.6211401, -14.6211402, -14.6211403, -14.65)
+    rows = [Row(f"start {i}", "P", 0.0, score, 5, 0.2) for i, score in enumerate(scores)]
+    ax = plots.restarts(History(search=SearchReport(Choice("start 0", "full", "P", 0.0, 5), rows, 1, 100)))
+    assert [line.get_marker() for line in ax.lines] == ["*", "o", "o", "o", "o"], "one is off the scale"
+    low, high = ax.get_xlim()
+    assert high - low > 0.05
+    ax.figure.draw_without_rendering()
+    assert ax.xaxis.get_offset_text().get_text() == ""
+    assert "−14.62" in [text.get_text() for text in ax.get_xticklabels()]
+    low, high = score_range(scores[:4])
+    assert high - low == pytest.approx(0.05)
 
 
 def test_restarts_that_are_chosen_by_the_evidence():
@@ -369,6 +421,11 @@ BAD = {
     "no component": (lambda: plots.contingency([0, 1], [0, -1]), ValueError, "z: expected the component of each point"),
     "no tries": (lambda: plots.restarts(History()), ValueError, "history: expected one of several tries, got History"),
     "no history": (lambda: plots.restarts({}), TypeError, "history: expected what a fit returned, .* got dict"),
+    "one Axes for pairs": (
+        lambda: plots.pairs(Y, X3, ax=Figure().subplots()),
+        ValueError,
+        r"ax: expected 3 × 3 Axes, as of plt.subplots\(3, 3\), got 1",
+    ),
     "a figure": (lambda: plots.density(MODEL, X, ax=plots.pairs(Y, X).figure), TypeError, "ax: .* got Figure"),
 }
 

@@ -151,6 +151,15 @@ def test_pictures():
     assert len(plots.probability_integral_transforms(*probability_integral_transform(model, drawn.x[0]), 3)) == 3
 
 
+def test_arrays_are_checked_as_tensors_are():
+    model, guide = clouds()
+    drawn = posterior_predictive(model, guide, size=10, draws=3)
+    x, expected = drawn.x[0], predictive_checks(drawn.x[0], drawn)
+    assert predictive_checks(x.numpy(), drawn) == expected
+    assert predictive_checks(x.numpy(), drawn.x.numpy()) == expected
+    assert predictive_checks(x.tolist(), Replications(drawn.x.numpy(), drawn.z.numpy())) == expected
+
+
 def test_bad_input_is_named():
     model, guide = clouds()
     drawn = posterior_predictive(model, guide, size=10, draws=3)
@@ -160,8 +169,12 @@ def test_bad_input_is_named():
         predictive_checks(torch.zeros(10, 3), drawn)
     with pytest.raises(ValueError, match="draws: expected an integer of at least 1, got 0"):
         posterior_predictive(model, guide, size=10, draws=0)
-    with pytest.raises(TypeError, match="replications: expected those of posterior_predictive, got Tensor"):
-        predictive_checks(drawn.x[0], drawn.x)
+    with pytest.raises(ValueError, match=r"replications: expected those of posterior_predictive, or .*, got \(10,\)"):
+        predictive_checks(drawn.x[0], drawn.x[0, :, 0])
+    with pytest.raises(TypeError, match=r"replications: expected a tensor, an array, .* got dict"):
+        predictive_checks(drawn.x[0], {"x": drawn.x})
+    with pytest.raises(TypeError, match="x: expected real numbers"):
+        predictive_checks([["a", "b"]] * 10, drawn)
     with pytest.raises(TypeError, match="model: expected a FlowMixture, got Linear"):
         posterior_predictive(torch.nn.Linear(1, 1), size=3)
     with pytest.raises(ValueError, match="guide: expected one with a posterior of the weights"):

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyro_vmonf._io import writable_folder, write_json
+from pyro_vmonf._io import MIXTURE, writable_folder, write_json
 
 if TYPE_CHECKING:
     from pyro_vmonf.persistence import SavedMixture
 
 __all__ = ["CHECKPOINT", "MIXTURE", "Choosing", "Run", "RunError", "checkpoints", "finished", "resuming"]
 
-SETTINGS, MIXTURE, CHECKPOINT = "run.json", "mixture.safetensors", "search.safetensors"
+SETTINGS, CHECKPOINT = "run.json", "search.safetensors"
 
 
 class RunError(ValueError):

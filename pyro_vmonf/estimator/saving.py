@@ -48,7 +48,7 @@ class SavableEstimator(BaseEstimator):
         Raises:
             NotFittedError: If the estimator is not fitted.
             TypeError: If a part cannot be saved; the message names it. Nothing is written then.
-            OSError: If the file cannot be written.
+            OSError: If the file cannot be written, its folder is not there, or it is a folder itself.
 
         Warns:
             UserWarning: Of each parameter that is not kept.
@@ -70,7 +70,7 @@ class SavableEstimator(BaseEstimator):
 
         Raises:
             SavedMixtureError: If the file is damaged, or holds another kind of estimator. It is a ``ValueError``.
-            OSError: If the file cannot be read.
+            OSError: If the file cannot be read, or is a folder.
             ValueError: If there is no such device.
         """
         saved = load(path, device=device)

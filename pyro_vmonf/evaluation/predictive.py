@@ -11,7 +11,7 @@ from pyro.params.param_store import StateDict
 from torch import Tensor, nn
 
 from pyro_vmonf._torch import evaluation_mode, isolated_parameter_store, isolated_random_state
-from pyro_vmonf._validation import check_count, check_events, check_finite
+from pyro_vmonf._validation import as_floats, check_count, check_events, check_finite
 from pyro_vmonf.components.base import Components
 from pyro_vmonf.evaluation.evaluating import validate_points
 from pyro_vmonf.evaluation.statistics import (
@@ -123,7 +123,7 @@ def state_without(state: StateDict, *modules: nn.Module | None) -> StateDict:
 
 
 def predictive_checks(
-    x: Tensor, replications: Replications, statistics: Mapping[str, Statistic] | None = None
+    x: object, replications: object, statistics: Mapping[str, Statistic] | None = None
 ) -> list[CheckRow]:
     r"""Compares statistics of data with those of replicated data.
 
@@ -134,8 +134,9 @@ def predictive_checks(
     Reference: Gelman, Meng and Stern, 1996 (*Statistica Sinica* 6); Phipson and Smyth, 2010, for the 1 +.
 
     Args:
-        x: The data ``(N, *event)``.
-        replications: The data sets from the model, of N points each.
+        x: The data ``(N, *event)``: a tensor, an array, a data frame or rows of numbers.
+        replications: The data sets from the model, of N points each: what :func:`posterior_predictive` returned, or
+            their points ``(draws, N, *event)``, as a tensor or an array.
         statistics: The names of the statistics, each with a function of a data set ``(N, *event)`` that returns a
             number or a vector. If they are not given, they are means, standard deviations, quantiles and
             nearest-neighbour distances (see :func:`standard_statistics`).
@@ -144,7 +145,7 @@ def predictive_checks(
         One row for each number: ``statistic`` (its name), ``observed``, ``replicated`` (a list), and ``p``.
 
     Raises:
-        TypeError: If ``replications`` are no ``Replications``.
+        TypeError: If x or the replications hold anything but numbers.
         ValueError: If the replicated data sets have another shape than x, or x or a statistic is not finite.
 
     Examples:
@@ -155,22 +156,36 @@ def predictive_checks(
         >>> [(row["statistic"], row["p"]) for row in rows]
         [('mean[0]', 0.1), ('mean[1]', 0.1)]
     """
-    if not isinstance(replications, Replications):
-        raise TypeError(f"replications: expected those of posterior_predictive, got {type(replications).__name__}")
-    check_finite("x", check_events("x", x, replications.x.shape[2:]))
-    if x.shape != replications.x.shape[1:]:
-        given = tuple(replications.x.shape[1:])
-        raise ValueError(f"replications: expected data sets of shape {tuple(x.shape)}, got {given}")
-    x = x.to(replications.x)
+    drawn, data = replicated_points(replications), as_floats("x", x)
+    check_finite("x", check_events("x", data, drawn.shape[2:]))
+    if data.shape != drawn.shape[1:]:
+        given = tuple(drawn.shape[1:])
+        raise ValueError(f"replications: expected data sets of shape {tuple(data.shape)}, got {given}")
+    data = data.to(drawn)
     rows = []
     for name, statistic in (standard_statistics() if statistics is None else statistics).items():
-        values = [torch.as_tensor(statistic(one)).reshape(-1) for one in (x, *replications.x)]
+        values = [torch.as_tensor(statistic(one)).reshape(-1) for one in (data, *drawn)]
         check_finite(f"statistics[{name!r}]", torch.stack(values))
         observed, replicated = values[0], torch.stack(values[1:])
         for i, value in enumerate(observed):
             title = f"{name}[{i}]" if len(observed) > 1 else name
             rows.append(compare(title, value, replicated[:, i]))
     return rows
+
+
+def replicated_points(replications: object) -> Tensor:
+    """Returns the points ``(draws, N, *event)`` of replicated data sets, or given ones, as a floating-point tensor.
+
+    Raises:
+        TypeError: If they are no numbers.
+        ValueError: If they are not several data sets.
+    """
+    given = replications.x if isinstance(replications, Replications) else replications
+    points = as_floats("replications", given)
+    if points.dim() < 2 or not len(points):
+        expected = "those of posterior_predictive, or points of shape (draws, N, *event) with draws ≥ 1"
+        raise ValueError(f"replications: expected {expected}, got {tuple(points.shape)}")
+    return points
 
 
 def compare(name: str, observed: Tensor, replicated: Tensor) -> CheckRow:

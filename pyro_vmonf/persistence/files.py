@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_vmonf._io import Json, read_tensors, write_tensors
+from pyro_vmonf._io import Json, check_file, read_tensors, write_tensors
 from pyro_vmonf.automatic.arguments import checked_device
 from pyro_vmonf.checkpointing.checkpointer import CheckpointError
 from pyro_vmonf.checkpointing.history import History
@@ -74,7 +74,7 @@ def save(
     Raises:
         TypeError: If a part cannot be saved; the message names it. Nothing is written then.
         ValueError: If model and guide do not belong together.
-        OSError: If the file cannot be written.
+        OSError: If the file cannot be written; before any work, if its folder is not there, or it is a folder itself.
 
     Examples:
         >>> import tempfile
@@ -88,6 +88,7 @@ def save(
         >>> torch.equal(again.model.evidence(x), model.evidence(x)), again.header
         (True, {'unit': 'mm'})
     """
+    check_file("path", path, to_write=True)
     check_pair(model, guide)
     check_history(history)
     described = Description()
@@ -112,10 +113,11 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> SavedMixtur
     Raises:
         SavedMixtureError: If the file is damaged, is of another kind or version, or names a class that is not
             registered; it says which part. It is a ``CheckpointError``.
-        OSError: If the file cannot be read.
+        OSError: If the file cannot be read, or is a folder.
         ValueError: If there is no such device.
     """
     path, place = Path(path), checked_device(device)
+    check_file("path", path)
     with path.open("rb"):  # so that a file that is not there is no damaged one
         pass
     try:

@@ -87,10 +87,17 @@ def panels_for(
 
 
 def grid_for(ax: GivenAxes, side: int, size: tuple[float, float]) -> AxesArray:
-    """Returns the Axes of a square of panels, ``(side, side)``; arguments and errors are those of ``panels_for``."""
-    if ax is None:
-        return new_axes(side, side, size).reshape(side, side).view(AxesArray)
-    return panels_for(ax, side * side, size).reshape(side, side).view(AxesArray)
+    """Returns the Axes of a square of panels, ``(side, side)``: those given, or those of a new figure.
+
+    Raises:
+        TypeError: If other things than Axes are given.
+        ValueError: If other than side² Axes are given.
+    """
+    found = new_axes(side, side, size) if ax is None else given_axes(ax)
+    if len(found) != side * side:
+        expected = f"{side} × {side} Axes, as of plt.subplots({side}, {side})"
+        raise ValueError(f"ax: expected {expected}, got {len(found)}")
+    return found.reshape(side, side).view(AxesArray)
 
 
 def new_axes(rows: int, columns: int, size: tuple[float, float], *, shared: bool = False) -> AxesArray:

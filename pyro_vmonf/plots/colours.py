@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-__all__ = ["UNKNOWN", "Colour", "component_colours", "draw_legend", "point_colours"]
+__all__ = ["UNKNOWN", "Colour", "component_colours", "draw_legend", "point_colours", "share_entries"]
 
 Colour: TypeAlias = tuple[float, float, float, float]
 
@@ -35,3 +37,19 @@ def draw_legend(ax: Axes, entries: Sequence[tuple[str, Colour]], loc: Literal["b
         handles = [Line2D([], [], color=colour, linewidth=3, label=text) for text, colour in entries]
         columns = 1 + (len(handles) - 1) // 10
         ax.legend(handles=handles, loc=loc, fontsize=7, title="component", title_fontsize=7, ncols=columns)
+
+
+def share_entries(
+    shown: npt.NDArray[np.int64], z: npt.NDArray[np.int64], n_components: int
+) -> list[tuple[str, Colour]]:
+    """Returns the entries of a legend, each a number of a component, its share of the points, and its colour.
+
+    Args:
+        shown: The components that are named, in any order, repeated or not; −1 is named "none".
+        z: The component of each point ``(N,)``.
+        n_components: The number of components.
+    """
+    palette = [*component_colours(n_components), UNKNOWN]
+    return [
+        (f"{k if k >= 0 else 'none'}: {100 * (z == k).mean():.0f} %", palette[k]) for k in np.unique(shown).tolist()
+    ]

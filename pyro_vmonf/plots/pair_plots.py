@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from pyro_vmonf._validation import as_numbers, check_count, check_labels
 from pyro_vmonf.plots.axes import AxesArray, GivenAxes, grid_for
-from pyro_vmonf.plots.colours import UNKNOWN, component_colours, draw_legend, point_colours
+from pyro_vmonf.plots.colours import UNKNOWN, component_colours, draw_legend, point_colours, share_entries
 from pyro_vmonf.plots.points import Numbers, as_rows, feature_names
 from pyro_vmonf.plots.reading import ProbsSource, is_source, read_probs
 
@@ -42,7 +42,7 @@ def pairs(
             … if they are not given.
         features: The features to draw, by their names or their numbers from 0, in this order.
         max_features: The greatest number of features that is drawn where ``features`` does not say which.
-        ax: The n² Axes to draw n features into.
+        ax: The n × n Axes to draw n features into, as of ``plt.subplots(n, n)``.
 
     Returns:
         The Axes ``(n, n)``. Those above the diagonal are empty, and the upper right one has the legend.
@@ -83,8 +83,7 @@ def pairs(
     for i, feature in enumerate(chosen):
         drawn[-1, i].set_xlabel(titles[feature])
         drawn[i, 0].set_ylabel(titles[feature] if i else "points")
-    colours = [*component_colours(n_components), UNKNOWN]
-    draw_legend(drawn[0, -1], [(share_text(k, z), colours[k]) for k in np.unique(z).tolist()], "upper right")
+    draw_legend(drawn[0, -1], share_entries(z, z, n_components), "upper right")
     return drawn
 
 
@@ -147,8 +146,3 @@ def draw_histograms(ax: Axes, values: npt.NDArray[np.float64], z: npt.NDArray[np
         ax.stairs(counts, edges, fill=True, color=colours[k], alpha=0.5)
     ax.set_ylim(bottom=0)
     ax.set_yticks([])
-
-
-def share_text(k: int, z: npt.NDArray[np.int64]) -> str:
-    """Returns the number of a component and the share of the points that it has."""
-    return f"{k if k >= 0 else 'none'}: {100 * (z == k).mean():.0f} %"

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from torch import Tensor
 
 from pyro_vmonf._validation import check_labels
 from pyro_vmonf.plots.axes import AxesArray, GivenAxes, axes_for, panels_for
-from pyro_vmonf.plots.colours import component_colours, point_colours
+from pyro_vmonf.plots.colours import component_colours, draw_legend, point_colours, share_entries
 from pyro_vmonf.plots.points import Extent, Numbers, as_plane, find_names, label_axes
 from pyro_vmonf.plots.reading import ProbsSource, read_choice, read_probs
 
@@ -26,7 +27,8 @@ def clusters(
 ) -> Axes:
     """Draws two-dimensional points, coloured by component, over the regions where each component is most probable.
 
-    The two axes have one scale, unless one feature varies more than four times as much as the other.
+    The two axes have one scale, unless one feature varies more than four times as much as the other. The legend names
+    the components that have points or a region, and the share of the points that each has.
 
     Args:
         source: What gives the probabilities of the components: a fitted estimator, a guide, a model, or a pair
@@ -52,14 +54,18 @@ def clusters(
         >>> ax = plots.clusters(guide, [[0.0, 1.0], [2.0, 3.0]], title="two points")
         >>> ax.get_title()
         'two points'
+        >>> ax.get_legend().get_title().get_text()
+        'component'
     """
     points, names = as_plane("x", x), find_names(source, x)
     crosses = None if marked is None else as_plane("marked", marked)
     table = read_probs(source, points)
     drawn, extent, n_components = axes_for(ax, (4.5, 4.5)), Extent.around(points), table.shape[1]
-    draw_regions(drawn, lambda grid: read_probs(source, grid).argmax(-1), extent, n_components)
-    draw_points(drawn, points, table.argmax(-1), n_components, extent, title)
+    z = table.argmax(-1)
+    regions = draw_regions(drawn, lambda grid: read_probs(source, grid).argmax(-1), extent, n_components)
+    draw_points(drawn, points, z, n_components, extent, title)
     draw_crosses(drawn, crosses)
+    draw_legend(drawn, share_entries(np.union1d(z.numpy(), regions.numpy()), z.numpy(), n_components))
     label_axes(drawn, names)
     return drawn
 
@@ -158,10 +164,11 @@ def draw_panels(
     return drawn
 
 
-def draw_regions(ax: Axes, choose: Choose, extent: Extent, n_components: int) -> None:
-    """Shades the plane by the component that ``choose`` picks."""
+def draw_regions(ax: Axes, choose: Choose, extent: Extent, n_components: int) -> Tensor:
+    """Shades the plane by the component that ``choose`` picks, and returns that of each cell ``(SIDE²,)``."""
+    chosen = choose(extent.grid(SIDE))
     ax.imshow(
-        choose(extent.grid(SIDE)).reshape(SIDE, SIDE).numpy(),
+        chosen.reshape(SIDE, SIDE).numpy(),
         extent=extent.sides,
         origin="lower",
         cmap=ListedColormap(component_colours(n_components)),
@@ -170,6 +177,7 @@ def draw_regions(ax: Axes, choose: Choose, extent: Extent, n_components: int) ->
         alpha=0.2,
         interpolation="nearest",
     )
+    return chosen
 
 
 def draw_points(ax: Axes, x: Tensor, z: Tensor, n_components: int, extent: Extent, title: str) -> None:

@@ -56,6 +56,9 @@ class HasTries(Protocol):
 
 Given: TypeAlias = HasTries | HasHistory
 
+LEAST_SPAN = 0.05
+"""The least range of scores that is drawn, in nats: smaller differences mean nothing."""
+
 
 class Try(NamedTuple):
     """What one try scored, in nats; −inf if it failed."""
@@ -111,6 +114,8 @@ def restarts(history: Given, *, ax: GivenAxes = None) -> Axes:
     drawn.set_yticks(range(len(tries)), [f"{i + 1}: {one.name}" for i, one in enumerate(tries)], fontsize=8)
     margin = 0.06 * (high - low)
     drawn.set(xlabel=f"{score}, nats", xlim=(low - margin, high + margin), ylim=(len(tries) - 0.4, -0.6))
+    drawn.ticklabel_format(axis="x", style="plain", useOffset=False)
+    drawn.locator_params(axis="x", nbins=5)
     drawn.grid(axis="x", linewidth=0.5, alpha=0.5)
     drawn.set_axisbelow(True)
     return drawn
@@ -160,11 +165,15 @@ def kind_of(added: Added) -> tuple[str, str, float]:
 
 
 def score_range(scores: Sequence[float]) -> tuple[float, float]:
-    """Returns the range of scores that is drawn, from five times the typical distance below the best one."""
+    """Returns the range of scores that is drawn, from five times the typical distance below the best one.
+
+    It is at least 0.05 nats wide, so that nearly equal scores look equal, and those a little below them are seen.
+    """
     finite = np.array([score for score in scores if math.isfinite(score)] or [0.0])
     high, typical = float(finite.max()), float(finite.max() - np.median(finite))
-    low = max(float(finite.min()), high - 5 * typical) if typical > 0 else float(finite.min())
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    low = max(float(finite.min()), high - max(5 * typical, LEAST_SPAN)) if typical > 0 else float(finite.min())
+    margin = max(0.0, LEAST_SPAN - (high - low)) / 2
+    return low - margin, high + margin
 
 
 def draw_try(ax: Axes, row: int, one: Try, low: float) -> None:
@@ -174,7 +183,7 @@ def draw_try(ax: Axes, row: int, one: Try, low: float) -> None:
         ax.annotate("failed", (low, row), (8, 0), textcoords="offset points", va="center", fontsize=7, color="C3")
     elif one.score < low:
         ax.plot(low, row, "<", color="C0", markersize=6)
-        text = f"{one.score:.3g}"
+        text = f"{one.score:.4g}"
         ax.annotate(text, (low, row), (8, 0), textcoords="offset points", va="center", fontsize=7, color="0.4")
     elif one.is_chosen:
         ax.plot(one.score, row, "*", color="C1", markersize=12)
