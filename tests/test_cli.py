@@ -398,7 +398,9 @@ def test_other_points_are_not_gone_on_with(tmp_path, data, fitted, capsys):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a signal")
-def test_ctrl_c_ends_with_its_exit_code(tmp_path, data):
+def test_ctrl_c_ends_with_its_exit_code(tmp_path):
+    x, y = make_blobs(600, 4, centers=3, random_state=0)  # whose fit takes longer than the test waits
+    data = written(tmp_path / "points.csv", {**dict(zip("abcd", x.T, strict=True)), "kind": ["xyz"[k] for k in y]})
     command = [
         sys.executable,
         "-m",
