@@ -161,7 +161,7 @@ def test_valleys_that_are_all_infinite():
     assert "none touch" in [text.get_text() for text in valleys.get_legend().get_texts()]
     assert len(bic.get_legend().get_texts()) == 1
     (only,) = plots.selection(Merging([{**rows[0], "chosen": True}]))  # one component has no valley
-    assert only.get_ylabel() == "BIC of Gaussians"
+    assert only.get_ylabel() == "BIC"
 
 
 def test_the_density_is_that_of_the_model():

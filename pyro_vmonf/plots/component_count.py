@@ -45,7 +45,7 @@ class Panel:
 PANELS = (
     Panel("shallowest valley, nats", {"valley": ""}, infinite="none touch"),
     Panel("found again in halves", {"stability": "clusters", "gaussian_stability": "Gaussians"}),
-    Panel("BIC of Gaussians", {"bic": ""}),
+    Panel("BIC", {"bic": ""}),
     Panel("held-out evidence, nats", {"validation_evidence": ""}, "standard_error"),
     Panel("greatest overlap", {"overlap": ""}),
 )
