@@ -397,6 +397,11 @@ def test_other_points_are_not_gone_on_with(tmp_path, data, fitted, capsys):
     assert "the points are others" in capsys.readouterr().err
 
 
+def heed_ctrl_c():
+    """Undoes what a shell does to commands in the background, which inherit that they ignore the signal."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="sends a signal")
 def test_ctrl_c_ends_with_its_exit_code(tmp_path):
     x, y = make_blobs(600, 4, centers=3, random_state=0)  # whose fit takes longer than the test waits
@@ -414,7 +419,7 @@ def test_ctrl_c_ends_with_its_exit_code(tmp_path):
         "--out",
         tmp_path / "run",
     ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
     limit = time.monotonic() + 60
     while not (tmp_path / "run" / "run.json").exists() and time.monotonic() < limit:
         time.sleep(0.05)
