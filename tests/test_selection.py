@@ -130,19 +130,18 @@ def test_where_nothing_is_found_the_least_number_is_said_to_be_the_least():
 def test_crossing_gaussians_are_components_and_one_mode():
     """Two long clouds across each other: no valley is between them."""
     generator = np.random.default_rng(1)
-    long, high = (generator.standard_normal((250, 2)) * scale for scale in ([1.0, 0.2], [0.2, 1.0]))
+    long, high = (generator.standard_normal((150, 2)) * scale for scale in ([1.0, 0.2], [0.2, 1.0]))
     x = np.concatenate([long, high])
     found = count_components(x, range(1, 4))
     assert (found.modes, found.gaussians, found.n_components) == (1, 2, 2)
     assert any("so that the Gaussians count" in text for text in found.reasons)
-    assert count_components(x, range(1, 4), clusters="modes").n_components == 1
 
 
 def test_a_curved_cluster_is_one_component_though_gaussians_are_many():
     generator = np.random.default_rng(0)
-    angle = generator.uniform(0, np.pi, 300)
-    x = np.stack([np.cos(angle), np.sin(angle)], 1) + 0.08 * generator.standard_normal((300, 2))
-    found = count_components(x, range(1, 5))
+    angle = generator.uniform(0, np.pi, 200)
+    x = np.stack([np.cos(angle), np.sin(angle)], 1) + 0.08 * generator.standard_normal((200, 2))
+    found = count_components(x, range(1, 4))
     assert found.modes == found.n_components == 1
 
 
