@@ -34,9 +34,7 @@ class Count:
     reasons: list[str]
 
 
-def count(
-    rows: Sequence[Criteria], clusters: str, trials: Trials | None, fitted: Mapping[int, Trial] | None = None
-) -> Count:
+def count(rows: Sequence[Criteria], clusters: str, trials: Trials, fitted: Mapping[int, Trial] | None = None) -> Count:
     """Returns the number of components by what a cluster is.
 
     Where that is left to the data, the modes count; but if there are more Gaussians, and flows with a component for
@@ -45,14 +43,14 @@ def count(
     Args:
         rows: The criteria of each number.
         clusters: What a cluster is: ``"modes"``, ``"components"`` or ``"auto"``.
-        trials: How mixtures are fitted; None where there are too few points to hold any out, and the modes count.
+        trials: How mixtures are fitted.
         fitted: Those that are fitted already.
     """
     modes, gaussians = count_modes(rows), count_gaussians(rows)
     reasons = told_counts(rows, modes, gaussians)
     if clusters == "components":
         return Count(gaussians, modes, gaussians, reasons)
-    if clusters == "modes" or gaussians <= modes or trials is None:
+    if clusters == "modes" or gaussians <= modes:
         return Count(modes, modes, gaussians, reasons)
     short = replace(trials.config or SearchConfig(), short=SHORT, long=SHORT)
     quick = replace(trials, config=short, components=FLOWS, checkpoint=None)

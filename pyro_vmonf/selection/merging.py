@@ -183,9 +183,9 @@ def halves(x: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     return x[order[size:]], x[order[:size]]
 
 
-def of_one(path: Path, k: int) -> Path:
-    """Returns the checkpoint of one K."""
-    return path.with_name(f"{path.stem}-{k}{path.suffix}")
+def of_one(path: Path, name: object) -> Path:
+    """Returns the checkpoint of one fit, beside that of the search."""
+    return path.with_name(f"{path.stem}-{name}{path.suffix}")
 
 
 def criteria(model: FlowMixture, guide: SoftmaxEncoder, used: Tensor, held_out: Tensor) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from pyro_vmonf.automatic.starts import clustered
@@ -57,8 +58,7 @@ def stability(method: str, x: Tensor, labels: Labels, weight: Tensor, seed: int,
 
 def jaccard(a: Labels, b: Labels, n_components: int) -> npt.NDArray[np.float64]:
     """Returns the Jaccard coefficient of each cluster of a with each of b, ``(K, K)``."""
-    shared = np.zeros((n_components, n_components))
-    np.add.at(shared, (a, b), 1)
+    shared = confusion_matrix(a, b, labels=range(n_components))
     either = shared.sum(1)[:, None] + shared.sum(0) - shared
     found: npt.NDArray[np.float64] = shared / np.maximum(either, 1)
     return found

@@ -1,6 +1,5 @@
 """Mixtures of several numbers of components, fitted to the same points and judged by others, in several processes."""
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -9,10 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed
 from torch import Tensor
 
-from pyro_vmonf._validation import check_fraction
 from pyro_vmonf.automatic.config import SearchConfig
 from pyro_vmonf.automatic.fitting import fit_mixture
 from pyro_vmonf.automatic.table import Table
@@ -20,7 +18,7 @@ from pyro_vmonf.checkpointing.history import History
 from pyro_vmonf.evaluation.evaluating import evaluate
 from pyro_vmonf.guides.encoder import SoftmaxEncoder
 from pyro_vmonf.models.mixture import FlowMixture
-from pyro_vmonf.selection.merging import overlaps
+from pyro_vmonf.selection.merging import halves, of_one, overlaps
 
 __all__ = ["Parts", "Trial", "Trials", "in_parallel", "parts_of", "path_of"]
 
@@ -120,7 +118,7 @@ class Trials:
 
 def path_of(path: Path | None, name: object) -> Path | None:
     """Returns the checkpoint of one fit."""
-    return None if path is None else path.with_name(f"{path.stem}-{name}{path.suffix}")
+    return None if path is None else of_one(path, name)
 
 
 def parts_of(points: Tensor, table: Table, fraction: float, seed: int) -> Parts:
@@ -135,14 +133,7 @@ def parts_of(points: Tensor, table: Table, fraction: float, seed: int) -> Parts:
     Raises:
         ValueError: If the fraction is not between 0 and 1, or holds out fewer than two points.
     """
-    n = len(table.x)
-    size = round(check_fraction("validation_fraction", fraction, below_one=True) * n)
-    if size < 2:
-        raise ValueError(
-            f"validation_fraction: expected one that holds out 2 of {n} distinct points or more, got {fraction!r}"
-        )
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    kept, held = order[size:].sort().values, order[:size].sort().values
+    kept, held = (part.sort().values for part in halves(torch.arange(len(table.x)), fraction, seed))
     x, weight = points[table.rows], table.weight
     return Parts(x[kept], weight[kept], x[held], weight[held])
 
@@ -158,6 +149,5 @@ def in_parallel(function: Callable[[int], T], numbers: Sequence[int], n_jobs: in
     if n_jobs in (None, 1):
         yield from map(function, numbers)
         return
-    with parallel_config(backend="loky", inner_max_num_threads=max(1, math.ceil(torch.get_num_threads() / 2))):
-        results: Any = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(function)(number) for number in numbers)
-        yield from results
+    results: Any = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(function)(number) for number in numbers)
+    yield from results
